@@ -1,0 +1,193 @@
+/* diag.c - see diag.h. */
+#include "diag.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status.h"
+#include "vec.h"
+
+enum { MAX_ERRORS = 20 };
+
+struct Diag {
+	Arena *arena;
+	VEC(Source) sources;
+	uint32_t errors;
+};
+
+Diag *diag_new(Arena *a)
+{
+	Diag *d = ARENA_NEW(a, Diag);
+	d->arena = a;
+	return d;
+}
+
+uint32_t diag_add_source(Diag *d, const char *path, const char *text, uint32_t len)
+{
+	vec_push(d->arena, &d->sources, ((Source){arena_strdup(d->arena, path), text, len}));
+	return d->sources.n;
+}
+
+const Source *diag_source(const Diag *d, uint32_t file)
+{
+	return file && file <= d->sources.n ? &d->sources.v[file - 1] : NULL;
+}
+
+void diag_line_col(const Diag *d, Span s, uint32_t *line, uint32_t *col)
+{
+	const Source *src = diag_source(d, s.file);
+	*line = *col = 1;
+	for (uint32_t i = 0; src && i < s.begin && i < src->len; i++) {
+		if (src->text[i] == '\n') {
+			++*line;
+			*col = 1;
+		} else if (((unsigned char)src->text[i] & 0xC0) != 0x80) {
+			++*col;
+		}
+	}
+}
+
+static void print_excerpt(const Diag *d, Span s, uint32_t line)
+{
+	const Source *src = diag_source(d, s.file);
+	uint32_t begin = s.begin > src->len ? src->len : s.begin, end = begin;
+	while (begin > 0 && src->text[begin - 1] != '\n')
+		begin--;
+	while (end < src->len && src->text[end] != '\n')
+		end++;
+	if (end - begin > 300)
+		return;
+	fprintf(stderr, "%5u | ", line);
+	for (uint32_t i = begin; i < end; i++) {
+		unsigned char c = (unsigned char)src->text[i];
+		fputc(c < 32 && c != '\t' ? '?' : c, stderr);
+	}
+	fprintf(stderr, "\n      | ");
+	for (uint32_t i = begin; i < s.begin && i < end; i++)
+		if (((unsigned char)src->text[i] & 0xC0) != 0x80)
+			fputc(src->text[i] == '\t' ? '\t' : ' ', stderr);
+	uint32_t carets = 0;
+	for (uint32_t i = s.begin; i < s.end && i < end; i++)
+		carets += ((unsigned char)src->text[i] & 0xC0) != 0x80;
+	for (uint32_t i = 0; i < (carets ? carets : 1); i++)
+		fputc('^', stderr);
+	fputc('\n', stderr);
+}
+
+static void report(const Diag *d, Span s, const char *kind, const char *fmt, va_list ap)
+{
+	const Source *src = diag_source(d, s.file);
+	uint32_t line = 0, col = 0;
+	fflush(stdout);
+	if (src) {
+		diag_line_col(d, s, &line, &col);
+		fprintf(stderr, "%s:%u:%u: ", src->path, line, col);
+	} else {
+		fprintf(stderr, "glmc: ");
+	}
+	fprintf(stderr, "%s: ", kind);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	if (src)
+		print_excerpt(d, s, line);
+}
+
+void diag_error(Diag *d, Span s, const char *fmt, ...)
+{
+	va_list ap;
+	if (d->errors == MAX_ERRORS) {
+		fprintf(stderr, "glmc: %d errors, stopping here\n", MAX_ERRORS);
+		exit(ST_INPUT);
+	}
+	d->errors++;
+	va_start(ap, fmt);
+	report(d, s, "error", fmt, ap);
+	va_end(ap);
+}
+
+void diag_warn(Diag *d, Span s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	report(d, s, "warning", fmt, ap);
+	va_end(ap);
+}
+
+void diag_note(Diag *d, Span s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	report(d, s, "note", fmt, ap);
+	va_end(ap);
+}
+
+void diag_help(Diag *d, const char *fmt, ...)
+{
+	va_list ap;
+	(void)d;
+	va_start(ap, fmt);
+	fprintf(stderr, "help: ");
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+uint32_t diag_errors(const Diag *d)
+{
+	return d->errors;
+}
+
+void ice(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	fprintf(stderr, "glmc: internal error: ");
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\nhelp: this is a fault of glmc, please report it with the model and the recipe\n");
+	va_end(ap);
+	exit(ST_BUG);
+}
+
+static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
+{
+	uint32_t m = a < b ? a : b;
+	return m < c ? m : c;
+}
+
+static uint32_t distance(const char *a, const char *b)
+{
+	enum { MAX = 64 };
+	size_t na = strlen(a), nb = strlen(b);
+	uint32_t row[MAX + 1];
+	if (na >= MAX || nb >= MAX)
+		return MAX;
+	for (uint32_t j = 0; j <= nb; j++)
+		row[j] = j;
+	for (uint32_t i = 1; i <= na; i++) {
+		uint32_t diagonal = row[0];
+		row[0] = i;
+		for (uint32_t j = 1; j <= nb; j++) {
+			uint32_t up = row[j];
+			row[j] = min3(row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+			diagonal = up;
+		}
+	}
+	return row[nb];
+}
+
+const char *closest(const char *word, const char *const *candidates, uint32_t n)
+{
+	const char *best = NULL;
+	uint32_t limit = (uint32_t)strlen(word) / 3 + 1;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t dist = distance(word, candidates[i]);
+		if (dist <= limit) {
+			limit = dist - (dist > 0);
+			best = candidates[i];
+			if (dist == 0)
+				break;
+		}
+	}
+	return best;
+}

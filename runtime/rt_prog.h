@@ -1,0 +1,151 @@
+/* rt_prog.h - the rank program: what one pipeline rank executes, as data.
+ *
+ * Written by the compiler (compiler/plan), printed and read back in the `.rp` text form
+ * (rt_prog.c), appended to the executable, executed by rt_run.c. All ranks of one pipeline rank
+ * share a program; what differs (dp, ep, ep_shard coordinates) comes from the launcher.
+ *
+ * Memory is one arena per rank. Every buffer has a fixed offset; nothing is allocated in a step.
+ *
+ * Mesh (reference: AutoModel): rank = pp_rank * dp + q, q = dp rank; ep rank = q % ep,
+ * ep_shard rank = q / ep. The EP group are the ep ranks with equal (pp_rank, q / ep); the
+ * ep_shard group those with equal (pp_rank, q % ep); the dp group all q of one pp_rank.
+ */
+#ifndef GLMC_RT_PROG_H
+#define GLMC_RT_PROG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum RtDType { RT_f32, RT_bf16, RT_f64, RT_i32, RT_u32 } RtDType;
+
+/* A parameter unit: parameters that are gathered, reduced and updated together, flat.
+ * elems is the whole flat length, padded so that every member of the group owns elems / group
+ * size. Member g owns elements [g*elems/size, (g+1)*elems/size) of param and grad; m and v hold
+ * only those. Group: DP (all dp ranks hold the same tensors) or EXPERT (the ep_shard group;
+ * the unit holds the experts of this ep rank). */
+typedef enum RtGroup { RT_GROUP_DP, RT_GROUP_EXPERT } RtGroup;
+
+typedef struct RtUnit {
+	char *name;              /* "model.layers.3", "model.layers.3.experts", ... */
+	RtGroup group;
+	RtDType dtype;           /* of stored parameters, m and v */
+	bool trained;            /* has grad, m, v */
+	int64_t elems;
+	uint64_t param, grad;    /* arena offsets of the flat buffers; grad is float32 */
+	uint64_t m, v;           /* arena offsets of this rank's Adam shards, elems / size each */
+} RtUnit;
+
+/* A checkpoint tensor, or a stack of them: `name` with "{e}" stands for E tensors, one per
+ * expert, of shape dim[]; the unit holds the local ones back to back, e ascending. */
+typedef struct RtTensor {
+	char *name;              /* Hugging Face name */
+	int unit;                /* index into units; -1: this program does not compute with it, it is
+	                            only copied from the checkpoint when parameters are dumped */
+	int64_t off;             /* first element in the unit's flat buffer */
+	int64_t experts;         /* 0: one tensor; else E, all experts of the layer */
+	int ndim;
+	int64_t dim[4];          /* shape of one tensor */
+	RtDType stored;          /* dtype in dumps and checkpoints we write */
+	bool grad;               /* gets a gradient */
+	int order;               /* position in model order (gradient norm sums, dumps) */
+	/* Initial law for from_config: 'n' normal(mean 0, std a), 't' truncated normal, '1' ones,
+	 * '0' zeros (reference: AutoModel 4.8). */
+	char init;
+	double init_std;
+} RtTensor;
+
+/* A router bias that is moved toward balance after each optimizer step (AutoModel 4.5):
+ * bias += factor * sign(mean(load) - load). `load` counts the slots of the whole step. */
+typedef struct RtBalance {
+	int tensor;              /* index of the float32 bias tensor [E] */
+	uint64_t load;           /* arena offset, i64[E]: slots routed from this rank's tokens */
+	int64_t experts;
+} RtBalance;
+
+typedef enum RtOp {
+	RT_LAUNCH,               /* kernel, arg[], n[] */
+	RT_SEND,                 /* to pipeline rank `peer`: off, row_bytes * T of microbatch mb */
+	RT_RECV,                 /* from pipeline rank `peer` */
+	RT_COUNTS,               /* arg[0] = ids i32[T,topk], -1 = no slot: sorts the slots by expert (stable),
+	                            all-gathers counts over the EP group, derives the exchange rounds of
+	                            context `xch`; adds to balance[bal].load when bal >= 0 */
+	RT_ROUNDS,               /* runs the next `body` instructions once per exchange round of xch */
+	RT_DISPATCH,             /* arg[0] rows by token (or by slot if per_slot) -> arg[1] [R, row_bytes] on the
+	                            owner of the expert, sorted by (expert, source ep rank, slot) */
+	RT_COLLECT,              /* arg[0] [R, row_bytes], in dispatched order -> arg[1] [T*topk, row_bytes] by slot */
+	RT_GATHER,               /* all-gather parameters of `unit` */
+	RT_REDUCE,               /* reduce-scatter gradients of `unit`, summed in rank order */
+	RT_ZERO,                 /* arg[0], bytes */
+	RT_OPTIMIZER             /* normalise, norm, clip, Adam, balance, metrics: the end of a step */
+} RtOp;
+
+enum { RT_MAX_INTS = 4 };
+
+typedef struct RtInstr {
+	RtOp op;
+	int kernel;              /* RT_LAUNCH: index into kernels */
+	int peer;                /* RT_SEND, RT_RECV: pipeline rank */
+	int unit;                /* RT_GATHER, RT_REDUCE */
+	int mb;                  /* microbatch 0 .. microbatches-1 of the step, -1 none */
+	int stage, layer;        /* where it comes from; -1 none */
+	int xch;                 /* exchange context 0 .. */
+	int bal;                 /* RT_COUNTS: index into balances, -1 none */
+	int topk, experts;       /* RT_COUNTS: K, E of the layer (all ranks) */
+	int body;                /* RT_ROUNDS: number of following instructions in the loop */
+	bool per_slot;           /* RT_DISPATCH */
+	uint64_t row_bytes;      /* bytes per token or row */
+	uint64_t bytes;          /* RT_ZERO */
+	int narg;
+	uint64_t *arg;           /* arena offsets */
+	int nint;
+	int64_t n[RT_MAX_INTS];  /* integer parameters of the kernel */
+	char *note;              /* "F layer 3 model.glm:41", no newline */
+} RtInstr;
+
+/* One value of the recipe or of the model's sizes, as text. */
+typedef struct RtSetting {
+	char *key, *value;
+} RtSetting;
+
+typedef struct RtProg {
+	char *model;             /* class name, "GlmMoeDsaForCausalLM" */
+	int world, pp, dp, ep, ep_shard;
+	int pp_rank;
+	int microbatches;        /* per optimizer step: runs_per_step * microbatches per run */
+	int runs;                /* schedule runs per optimizer step */
+	int docs_max;            /* documents per microbatch (pp_microbatch_size) */
+	int64_t tokens_max;      /* T_max */
+	int64_t seq_max;         /* S_max, longest document */
+	int64_t rows_max;        /* capacity of an exchange round per rank, rows; 0 no experts */
+	int xchs;                /* exchange contexts */
+	int64_t slots_max;       /* max over exchanges of T_max * topk */
+	int64_t experts_max;     /* max E */
+	uint64_t arena_bytes;    /* planned bytes: the peak */
+	uint64_t thread_scratch; /* bytes per thread for rt_scratch */
+	uint64_t tokens;         /* arena offset: i32 [microbatches][T_max], input ids */
+	uint64_t labels;         /* arena offset: i32 [microbatches][T_max], -100 ignored; last rank */
+	uint64_t loss;           /* arena offset: f64 [microbatches], summed loss; last rank */
+	bool has_tokens, has_labels;
+	int64_t flops_per_token; /* model FLOPs of one trained token, for mfu */
+	int k_adam, k_sumsq;     /* kernels of the optimizer (templates/host/adam.c) */
+	int nsetting, nconfig, nkernel, nunit, ntensor, nbalance, ninstr;
+	RtSetting *settings;     /* recipe: every compile and run key */
+	RtSetting *config;       /* Hugging Face config names and values the program was built for */
+	char **kernels;          /* names */
+	RtUnit *units;
+	RtTensor *tensors;       /* of this pipeline rank */
+	RtBalance *balances;
+	RtInstr *instrs;         /* one optimizer step, in issue order */
+} RtProg;
+
+/* rt_prog_print - the text form, malloc'd; *size bytes. The inverse of rt_prog_read. */
+char *rt_prog_print(const RtProg *p, size_t *size);
+
+/* rt_prog_read - parses and validates the text form (indices in range, offsets inside the arena,
+ * no missing section). NULL with a message (line number first) in err. Free with rt_prog_free. */
+RtProg *rt_prog_read(const char *text, size_t size, char err[200]);
+
+void rt_prog_free(RtProg *p);
+
+#endif
