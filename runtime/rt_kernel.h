@@ -41,6 +41,17 @@ typedef struct RtCall {
 
 typedef void RtKernel(const RtCall *c);
 
+/* The kernels of an executable, defined by generated code. `scratch`: bytes of rt_scratch that the
+ * kernel needs per thread; the runtime reserves the largest at start. */
+typedef struct RtKernelEntry {
+	const char *name;
+	RtKernel *run;
+	const int64_t *scratch;
+} RtKernelEntry;
+
+extern const RtKernelEntry rt_kernel_table[];
+extern const int rt_kernel_count;
+
 /* rt_parallel - runs fn(ctx, job, thread) for job = 0 .. jobs-1 on the pool's threads, in any
  * order; returns when all are done. 0 <= thread < rt_threads(pool). Not reentrant. */
 void rt_parallel(RtPool *pool, int64_t jobs, void (*fn)(void *ctx, int64_t job, int thread),
