@@ -1,0 +1,27 @@
+/* build_dir.h - the build folder (contract, DESIGN 8). */
+#ifndef GLMC_BUILD_DIR_H
+#define GLMC_BUILD_DIR_H
+
+#include "../plan/program.h"
+
+typedef struct BuildInput {
+	const char *path, *text; /* an input file and its contents */
+} BuildInput;
+
+typedef struct BuildDir {
+	Arena *a;
+	Diag *d;
+	const char *dir;
+	const char *image;       /* executable without program */
+	const KernelSet *kernels;
+	const char *const *objects;
+	const RankPlan *plans;   /* per pipeline rank */
+	const BuildInput *inputs;
+	uint32_t ninputs;
+} BuildDir;
+
+/* build_dir_write - kernels, programs, rank files (hard links per pipeline rank), launch scripts,
+ * manifest last. Every file appears only when complete. False after a message. */
+bool build_dir_write(const BuildDir *b);
+
+#endif

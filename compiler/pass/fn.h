@@ -1,0 +1,92 @@
+/* fn.h - a function of a layer class (F or B) as a list of kernel launches: what fusion and
+ * selection make of a Graph, and what the planner places in memory and repeats per layer and
+ * microbatch. Knows nothing of stages, microbatches or offsets.
+ */
+#ifndef GLMC_FN_H
+#define GLMC_FN_H
+
+#include "../base/map.h"
+#include "../ir/model.h"
+
+/* A generated or instantiated kernel. Equal sources are one kernel: `name` ends in the hash. */
+typedef struct Kernel {
+	const char *name;        /* C symbol, "row_rms_1f3a09c2" */
+	const char *source;      /* complete C file */
+	const char *origin;      /* "models/mla.glm:12" of the first place that asked for it */
+	const char *template_;   /* file in templates/host, or "generated" */
+} Kernel;
+
+typedef struct KernelSet {
+	Arena *arena;
+	VEC(Kernel) kernels;
+	Map index;               /* name -> index */
+} KernelSet;
+
+/* kernel_add - the kernel with this source, new or known. `stem` is the readable part of the name;
+ * every "$NAME" in the source is replaced by the final name. `scratch`: the macro of the source that
+ * gives the bytes of rt_scratch. Returns the index. */
+uint32_t kernel_add(KernelSet *ks, const char *stem, const char *source, const char *origin,
+                    const char *template_, const char *scratch);
+
+typedef enum BufRole {
+	BUF_LOCAL,               /* lives inside the function: workspace */
+	BUF_INPUT,               /* bound by the caller by name */
+	BUF_OUTPUT,              /* bound by the caller: port `port` of the graph */
+	BUF_WEIGHT,              /* weight `index`, full on this rank */
+	BUF_WGRAD,               /* float32 gradient of weight `index` */
+	BUF_TOKENS, BUF_LABELS,  /* i32[T] of the microbatch */
+	BUF_LOSS,                /* f64 of the microbatch */
+	BUF_ROPE                 /* rope table: f32 [S_max][d/2][2] for theta f, d = index */
+} BufRole;
+
+typedef enum BufRows { ROWS_NONE, ROWS_T, ROWS_R } BufRows;
+
+typedef struct FnBuf {
+	BufRole role;
+	BufRows rows;
+	int64_t row_bytes;       /* bytes per row; ROWS_NONE: bytes in all */
+	int64_t blocks_of;       /* > 0: one row_bytes record per this many rows (partial sums) */
+	const char *name;        /* BUF_INPUT: carried or saved name; else for reading */
+	uint32_t index;          /* BUF_WEIGHT, BUF_WGRAD: weight; BUF_OUTPUT: port; BUF_ROPE: d */
+	double theta;            /* BUF_ROPE */
+	int first, last;         /* steps of first write and last use (BUF_LOCAL), inclusive */
+} FnBuf;
+
+typedef enum StepKind { STEP_LAUNCH, STEP_COUNTS, STEP_ROUNDS, STEP_DISPATCH, STEP_COLLECT } StepKind;
+
+typedef struct Step {
+	StepKind kind;
+	uint32_t kernel;         /* STEP_LAUNCH */
+	uint32_t *arg;           /* indices into Fn.bufs */
+	uint32_t narg;
+	uint32_t xch;            /* exchange: number of the R dimension in the function */
+	int balance;             /* STEP_COUNTS in F: weight whose load this counts, else -1 */
+	int topk;                /* STEP_COUNTS: K */
+	int64_t experts;         /* STEP_COUNTS: E of the layer */
+	uint32_t body;           /* STEP_ROUNDS: following steps in the loop */
+	bool per_slot;           /* STEP_DISPATCH */
+	int64_t row_bytes;       /* STEP_DISPATCH, STEP_COLLECT */
+	Span span;
+	int64_t flops_token;     /* model FLOPs per token of contractions, for costs */
+} Step;
+
+typedef struct Fn {
+	const char *name;        /* "layer.0.F" */
+	const Graph *graph;
+	VEC(FnBuf) bufs;
+	VEC(Step) steps;
+	uint32_t xchs;           /* exchanges in the function */
+} Fn;
+
+/* fn_build - fuses and selects kernels for one graph. `local_experts` per rank = E / ep. */
+typedef struct FnOptions {
+	int ep;                  /* expert-parallel size: E / ep experts on a rank */
+	int64_t seq_max;         /* S_max */
+} FnOptions;
+
+Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const WeightDecl *weights,
+             uint32_t nweights, const FnOptions *o);
+
+void fn_print(const Fn *fn, const KernelSet *ks, Text *t);
+
+#endif

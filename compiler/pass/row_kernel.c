@@ -1,0 +1,750 @@
+/* row_kernel.c - see row_kernel.h.
+ *
+ * A value is a leaf (an argument, a constant, or stored in a row buffer) or is written into the
+ * expression of its reader. Stored values are computed in loop nests over their dimensions;
+ * neighbouring nests of equal shape are one loop as long as each reads the others' values at its
+ * own index. The text is generated twice: the first run finds which values are read from outside
+ * their nest and so need a buffer at all.
+ *
+ * Sums over rows go to one partial sum per block of ROW_BLOCK rows and are added in block order
+ * afterwards, so the result does not depend on the number of threads.
+ */
+#include "row_kernel.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_NEST = MAX_RANK, INDEX_TEXT = 200 };
+
+typedef struct Index {
+	int n;
+	char at[MAX_NEST][INDEX_TEXT];
+} Index;
+
+typedef struct Gen {
+	Arena *a;
+	const Graph *g;
+	const Clusters *cs;
+	const Cluster *cl;
+	const bool *accumulate;
+	bool *inside;            /* per node: in this cluster */
+	bool *stored;            /* per value: computed into a variable or buffer */
+	bool *outside;           /* per value: wanted outside the cluster */
+	uint32_t *uses;          /* per value: readers inside */
+	bool *read_buf;          /* per value: read from outside its nest */
+	int *arg;                /* per value: index of ROW_IN or ROW_OUT argument + 1 */
+	int *partial;            /* per value: index of ROW_PARTIAL argument + 1 */
+	int *nest_of;            /* per value: nest that computes it, 0 not yet */
+	VEC(RowArg) args;
+	Text decl, body, loop;   /* declarations of buffers; finished nests; the open nest */
+	int nest;                /* number of the open nest */
+	bool open;
+	Index shape;             /* sizes of the open nest, as text */
+	int64_t dims[MAX_NEST];
+	int ndims;
+	bool conflict;           /* eval read a value of the open nest at another index */
+	int64_t scratch;         /* floats of thread scratch used */
+	bool final;
+} Gen;
+
+static int const_dims(const Type *t, int64_t d[MAX_NEST])
+{
+	int first = type_has_rows(t) ? 1 : 0;
+	for (int i = first; i < t->rank; i++)
+		d[i - first] = t->dim[i].n;
+	return t->rank - first;
+}
+
+static bool same_dims(const int64_t *a, int na, const int64_t *b, int nb)
+{
+	if (na != nb)
+		return false;
+	for (int i = 0; i < na; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
+static Index identity(int n)
+{
+	Index ix = {.n = n};
+	for (int i = 0; i < n; i++)
+		snprintf(ix.at[i], INDEX_TEXT, "i%d", i);
+	return ix;
+}
+
+static bool is_identity(const Index *ix)
+{
+	for (int i = 0; i < ix->n; i++) {
+		char want[16];
+		snprintf(want, sizeof want, "i%d", i);
+		if (strcmp(ix->at[i], want) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Row-major offset of an index in a shape. */
+static void flat_index(const Index *ix, const int64_t *d, char out[INDEX_TEXT])
+{
+	if (ix->n == 0) {
+		snprintf(out, INDEX_TEXT, "0");
+		return;
+	}
+	char text[INDEX_TEXT];
+	snprintf(text, sizeof text, "%s", ix->at[0]);
+	for (int i = 1; i < ix->n; i++) {
+		char next[INDEX_TEXT];
+		bool zero = strcmp(text, "0") == 0;
+		int n = zero ? snprintf(next, sizeof next, "%s", ix->at[i])
+		             : snprintf(next, sizeof next, "(%s)*%lld+%s", text, (long long)d[i], ix->at[i]);
+		if (n >= INDEX_TEXT)
+			ice("index expression too long");
+		memcpy(text, next, sizeof text);
+	}
+	memcpy(out, text, sizeof text);
+}
+
+/* The index in shape `d` of a row-major offset. */
+static Index split_index(const char *flat, const int64_t *d, int n)
+{
+	Index ix = {.n = n};
+	int64_t inner = 1;
+	for (int i = n - 1; i >= 0; i--) {
+		int w;
+		if (n == 1)
+			w = snprintf(ix.at[i], INDEX_TEXT, "%s", flat);
+		else if (i == 0)
+			w = snprintf(ix.at[i], INDEX_TEXT, "(%s)/%lld", flat, (long long)inner);
+		else
+			w = snprintf(ix.at[i], INDEX_TEXT, "((%s)/%lld)%%%lld", flat, (long long)inner,
+			             (long long)d[i]);
+		if (w >= INDEX_TEXT)
+			ice("index expression too long");
+		inner *= d[i];
+	}
+	return ix;
+}
+
+static Index broadcast_index(const Gen *g, const Node *n, const Index *ix)
+{
+	int64_t d[MAX_NEST];
+	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	Index out = {.n = nd};
+	for (int i = 0; i < nd; i++) {
+		int from = ix->n - nd + i;
+		snprintf(out.at[i], INDEX_TEXT, "%s", d[i] == 1 ? "0" : ix->at[from]);
+	}
+	return out;
+}
+
+static const char *map_format(Op op)
+{
+	switch (op) {
+	case OP_add: return "(%a + %b)";
+	case OP_sub: return "(%a - %b)";
+	case OP_mul: return "(%a * %b)";
+	case OP_div: return "(%a / %b)";
+	case OP_neg: return "(-%a)";
+	case OP_exp: return "vm_exp(%a)";
+	case OP_sqrt: return "vm_sqrt(%a)";
+	case OP_rsqrt: return "vm_rsqrt(%a)";
+	case OP_tanh: return "vm_tanh(%a)";
+	case OP_erf: return "vm_erf(%a)";
+	case OP_sigmoid: return "vm_sigmoid(%a)";
+	case OP_silu: return "vm_silu(%a)";
+	case OP_relu: return "vm_relu(%a)";
+	case OP_step: return "vm_step(%a)";
+	case OP_cast: return "(%a)";
+	default: ice("operator %s has no elementwise form", op_name(op));
+	}
+}
+
+static void eval(Gen *g, Text *t, Val v, const Index *ix);
+
+static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
+{
+	for (const char *p = map_format(n->op); *p; p++) {
+		if (p[0] == '%' && (p[1] == 'a' || p[1] == 'b')) {
+			eval(g, t, n->in[p[1] - 'a'], ix);
+			p++;
+		} else {
+			text_put(t, p, 1);
+		}
+	}
+}
+
+static void eval_leaf(Gen *g, Text *t, Val root, const char *flat, bool identical)
+{
+	uint32_t k = root.i - 1;
+	if (g->nest_of[k] && g->open && g->nest_of[k] == g->nest) {
+		if (!identical)
+			g->conflict = true;
+		text_add(t, "v%u", k);
+		return;
+	}
+	if (g->stored[k])
+		g->read_buf[k] = true;
+	if (g->arg[k])
+		text_add(t, "a%d[%s]", g->arg[k] - 1, flat);
+	else
+		text_add(t, "b%u[%s]", k, flat);
+}
+
+/* Appends the expression of element `ix` of value v. */
+static void eval(Gen *g, Text *t, Val v, const Index *ix)
+{
+	Val root = value_root(g->g, v);
+	const Node *n = graph_def(g->g, root);
+	uint32_t node = (uint32_t)(n - g->g->nodes.v);
+	if (n->op == OP_const) {
+		char number[40];
+		snprintf(number, sizeof number, "%.9g", n->f[0]);
+		text_add(t, "%s%sf", number, strpbrk(number, ".en") ? "" : ".0");
+		return;
+	}
+	int64_t dv[MAX_NEST], dr[MAX_NEST];
+	int nv = const_dims(graph_type(g->g, v), dv), nr = const_dims(graph_type(g->g, root), dr);
+	char flat[INDEX_TEXT];
+	flat_index(ix, dv, flat);
+	bool same = same_dims(dv, nv, dr, nr);
+	bool leaf = !(g->inside[node] && !g->stored[root.i - 1]) && !is_floating(g->cs, node);
+	if (leaf) {
+		bool nest_shape = same_dims(dr, nr, g->dims, g->ndims);
+		eval_leaf(g, t, root, flat, same && nest_shape && is_identity(ix));
+		return;
+	}
+	Index at = same ? *ix : split_index(flat, dr, nr);
+	if (n->op == OP_broadcast) {
+		Index in = broadcast_index(g, n, &at);
+		eval(g, t, n->in[0], &in);
+	} else if (n->op == OP_slice) {
+		if (n->i[0]) {
+			char last[INDEX_TEXT];
+			if (snprintf(last, sizeof last, "%s+%lld", at.at[at.n - 1], (long long)n->i[0]) >=
+			    INDEX_TEXT)
+				ice("index expression too long");
+			memcpy(at.at[at.n - 1], last, sizeof last);
+		}
+		eval(g, t, n->in[0], &at);
+	} else {
+		eval_map(g, t, n, &at);
+	}
+}
+
+/* ---- nests ---- */
+
+static void close_nest(Gen *g)
+{
+	if (!g->open)
+		return;
+	for (int i = 0; i < g->ndims; i++)
+		text_add(&g->body, "%s\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)%s\n",
+		         i + 1 == g->ndims ? "\t\t_Pragma(\"GCC ivdep\")\n" : "", i, i,
+		         (long long)g->dims[i], i, i + 1 == g->ndims ? " {" : "");
+	if (!g->ndims)
+		text_add(&g->body, "\t\t{\n");
+	text_put(&g->body, g->loop.s, g->loop.n);
+	text_add(&g->body, "\t\t}\n");
+	g->loop.n = 0;
+	g->open = false;
+	g->ndims = -1;
+}
+
+static void open_nest(Gen *g, const int64_t *d, int nd)
+{
+	if (g->open && same_dims(g->dims, g->ndims, d, nd))
+		return;
+	close_nest(g);
+	g->open = true;
+	g->nest++;
+	g->ndims = nd;
+	memcpy(g->dims, d, sizeof g->dims);
+}
+
+static void declare_buffer(Gen *g, uint32_t k, int64_t n)
+{
+	if (!g->read_buf[k])
+		return;
+	if (n <= 512) {
+		text_add(&g->decl, "\t\tfloat b%u[%lld];\n", k, (long long)n);
+	} else {
+		text_add(&g->decl, "\t\tfloat *restrict b%u = scratch + %lld;\n", k, (long long)g->scratch);
+		g->scratch += (n + 15) & ~(int64_t)15;
+	}
+}
+
+/* Where statements write value k: its argument, or its buffer. */
+static const char *target(Gen *g, uint32_t k)
+{
+	return g->arg[k] ? arena_printf(g->a, "a%d", g->arg[k] - 1) : arena_printf(g->a, "b%u", k);
+}
+
+static void store_map(Gen *g, const Node *n, Val v)
+{
+	uint32_t k = v.i - 1;
+	int64_t d[MAX_NEST] = {0};
+	int nd = const_dims(graph_type(g->g, v), d);
+	Index ix = identity(nd);
+	Text expr = {0};
+	for (int attempt = 0;; attempt++) {
+		open_nest(g, d, nd);
+		g->conflict = false;
+		expr.n = 0;
+		if (op_class(n->op) == CL_MAP) {
+			eval_map(g, &expr, n, &ix);
+		} else { /* a coded view: read it as if it floated */
+			bool coded = g->cs->coded[n - g->g->nodes.v];
+			g->cs->coded[n - g->g->nodes.v] = false;
+			bool kept = g->stored[k];
+			g->stored[k] = false;
+			eval(g, &expr, v, &ix);
+			g->stored[k] = kept;
+			g->cs->coded[n - g->g->nodes.v] = coded;
+		}
+		if (!g->conflict)
+			break;
+		if (attempt)
+			ice("row kernel reads a value before it is whole");
+		close_nest(g);
+	}
+	g->nest_of[k] = g->nest;
+	char flat[INDEX_TEXT];
+	flat_index(&ix, d, flat);
+	text_add(&g->loop, "\t\t\tconst float v%u = %s;\n", k, expr.s);
+	if (g->arg[k] || g->read_buf[k])
+		text_add(&g->loop, "\t\t\t%s[%s] %s v%u;\n", target(g, k), flat,
+		         g->accumulate[k] ? "+=" : "=", k);
+	if (!g->arg[k])
+		declare_buffer(g, k, type_row(graph_type(g->g, v)));
+	text_free(&expr);
+}
+
+/* sum over rows: into this block's partial sums */
+static void store_column(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0};
+	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	Index ix = identity(nd);
+	Text expr = {0};
+	for (int attempt = 0; attempt < 2; attempt++) {
+		open_nest(g, d, nd);
+		g->conflict = false;
+		expr.n = 0;
+		eval(g, &expr, n->in[0], &ix);
+		if (!g->conflict)
+			break;
+		close_nest(g);
+	}
+	char flat[INDEX_TEXT];
+	flat_index(&ix, d, flat);
+	text_add(&g->loop, "\t\t\ta%d[%s] += %s;\n", g->partial[v.i - 1] - 1, flat, expr.s);
+	text_free(&expr);
+}
+
+/* A statement with loops of its own: the operand is read through eval at given indices. */
+static const char *read_at(Gen *g, Val v, const Index *ix)
+{
+	Text t = {0};
+	eval(g, &t, v, ix);
+	char *s = arena_strdup(g->a, t.s);
+	text_free(&t);
+	return s;
+}
+
+static void begin_own(Gen *g, Val v)
+{
+	close_nest(g);
+	uint32_t k = v.i - 1;
+	g->nest_of[k] = ++g->nest;
+	g->read_buf[k] = true;
+	if (!g->arg[k])
+		declare_buffer(g, k, type_row(graph_type(g->g, v)));
+}
+
+static void outer_loops(Gen *g, const int64_t *d, int n)
+{
+	for (int i = 0; i < n; i++)
+		text_add(&g->body, "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n", i, i, (long long)d[i], i);
+}
+
+static void store_sum(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0};
+	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	begin_own(g, v);
+	Index ix = identity(nd), out = ix;
+	snprintf(ix.at[nd - 1], INDEX_TEXT, "j");
+	snprintf(out.at[nd - 1], INDEX_TEXT, "0");
+	int64_t od[MAX_NEST];
+	memcpy(od, d, sizeof od);
+	od[nd - 1] = 1;
+	char flat[INDEX_TEXT];
+	flat_index(&out, od, flat);
+	const char *x = read_at(g, n->in[0], &ix);
+	outer_loops(g, d, nd - 1);
+	text_add(&g->body,
+	         "\t\t{\n\t\t\tfloat s = 0;\n\t\t\t_Pragma(\"omp simd reduction(+:s)\")\n"
+	         "\t\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t\ts += %s;\n\t\t\t%s[%s] %s s;\n\t\t}\n",
+	         (long long)d[nd - 1], x, target(g, v.i - 1), flat, g->accumulate[v.i - 1] ? "+=" : "=");
+}
+
+/* [K,H] -> [H] or [N,H] -> [1,H]: terms in ascending order */
+static void store_sum_middle(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0};
+	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	begin_own(g, v);
+	Index ix = identity(nd);
+	snprintf(ix.at[nd - 2], INDEX_TEXT, "j");
+	const char *x = read_at(g, n->in[0], &ix), *to = target(g, v.i - 1);
+	int last = nd - 1;
+	text_add(&g->body,
+	         "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[i%d] = 0;\n"
+	         "\t\tfor (int64_t j = 0; j < %lld; j++)\n"
+	         "\t\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t\t%s[i%d] += %s;\n",
+	         last, last, (long long)d[last], last, to, last, (long long)d[nd - 2], last, last,
+	         (long long)d[last], last, to, last, x);
+}
+
+static int rope_arg(Gen *g, double theta, int64_t d)
+{
+	for (uint32_t i = 0; i < g->args.n; i++)
+		if (g->args.v[i].kind == ROW_ROPE && g->args.v[i].d == d && g->args.v[i].theta == theta)
+			return (int)i;
+	vec_push(g->a, &g->args, ((RowArg){.kind = ROW_ROPE, .theta = theta, .d = d}));
+	return (int)g->args.n - 1;
+}
+
+/* model_math.md 3 and 9: interleaved pairs in, halves out (i0 = 1); halves in and out (i0 = 0) */
+static void store_rope(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0};
+	int nd = const_dims(graph_type(g->g, v), d);
+	int64_t half = d[nd - 1] / 2;
+	begin_own(g, v);
+	bool paired = n->i[0] != 0, adjoint = n->i[1] != 0;
+	bool pairs_in = paired && !adjoint, pairs_out = paired && adjoint;
+	Index lo = identity(nd), hi = lo, olo = lo, ohi = lo;
+	const char *first[2] = {"j", "2*j"};
+	snprintf(lo.at[nd - 1], INDEX_TEXT, "%s", first[pairs_in]);
+	snprintf(olo.at[nd - 1], INDEX_TEXT, "%s", first[pairs_out]);
+	if (pairs_in)
+		snprintf(hi.at[nd - 1], INDEX_TEXT, "2*j+1");
+	else
+		snprintf(hi.at[nd - 1], INDEX_TEXT, "j+%lld", (long long)half);
+	if (pairs_out)
+		snprintf(ohi.at[nd - 1], INDEX_TEXT, "2*j+1");
+	else
+		snprintf(ohi.at[nd - 1], INDEX_TEXT, "j+%lld", (long long)half);
+	char fl[INDEX_TEXT], fh[INDEX_TEXT];
+	flat_index(&olo, d, fl);
+	flat_index(&ohi, d, fh);
+	const char *a = read_at(g, n->in[0], &lo), *b = read_at(g, n->in[0], &hi);
+	const char *to = target(g, v.i - 1);
+	outer_loops(g, d, nd - 1);
+	text_add(&g->body,
+	         "\t\tfor (int64_t j = 0; j < %lld; j++) {\n"
+	         "\t\t\tconst float co = a%d[j*2], si = a%d[j*2+1], x = %s, y = %s;\n"
+	         "\t\t\t%s[%s] = x * co %c y * si;\n\t\t\t%s[%s] = y * co %c x * si;\n\t\t}\n",
+	         (long long)half, rope_arg(g, n->f[0], d[nd - 1]), rope_arg(g, n->f[0], d[nd - 1]), a, b,
+	         to, fl, adjoint ? '+' : '-', to, fh, adjoint ? '-' : '+');
+}
+
+static void store_concat(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0}, p[MAX_NEST] = {0}, at = 0;
+	int nd = const_dims(graph_type(g->g, v), d);
+	begin_own(g, v);
+	for (uint32_t k = 0; k < n->nin; k++) {
+		const_dims(graph_type(g->g, n->in[k]), p);
+		Index ix = identity(nd), out = ix;
+		snprintf(out.at[nd - 1], INDEX_TEXT, "i%d+%lld", nd - 1, (long long)at);
+		char flat[INDEX_TEXT];
+		flat_index(&out, d, flat);
+		const char *x = read_at(g, n->in[k], &ix);
+		outer_loops(g, p, nd);
+		text_add(&g->body, "\t\t\t%s[%s] = %s;\n", target(g, v.i - 1), flat, x);
+		at += p[nd - 1];
+	}
+}
+
+static void store_gather(Gen *g, const Node *n, Val v)
+{
+	int64_t d[MAX_NEST] = {0};
+	const_dims(graph_type(g->g, n->in[1]), d);
+	begin_own(g, v);
+	Index k = {.n = 1, .at = {"j"}}, id = {.n = 1, .at = {"id"}};
+	const char *ids = read_at(g, n->in[1], &k), *to = target(g, v.i - 1);
+	if (n->op == OP_gather) {
+		text_add(&g->body,
+		         "\t\tfor (int64_t j = 0; j < %lld; j++) {\n\t\t\tconst int32_t id = %s;\n"
+		         "\t\t\t%s[j] = id < 0 ? 0.0f : %s;\n\t\t}\n",
+		         (long long)d[0], ids, to, read_at(g, n->in[0], &id));
+		return;
+	}
+	text_add(&g->body,
+	         "\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t%s[j] = 0;\n"
+	         "\t\tfor (int64_t j = 0; j < %lld; j++) {\n\t\t\tconst int32_t id = %s;\n"
+	         "\t\t\tif (id >= 0)\n\t\t\t\t%s[id] = %s;\n\t\t}\n",
+	         (long long)type_row(graph_type(g->g, v)), to, (long long)d[0], ids, to,
+	         read_at(g, n->in[0], &k));
+}
+
+static void statement(Gen *g, const Node *n)
+{
+	Val v = n->out[0];
+	switch (n->op) {
+	case OP_sum: store_sum(g, n, v); break;
+	case OP_sum_slots:
+	case OP_sum_heads: store_sum_middle(g, n, v); break;
+	case OP_rope: store_rope(g, n, v); break;
+	case OP_concat: store_concat(g, n, v); break;
+	case OP_gather:
+	case OP_scatter: store_gather(g, n, v); break;
+	case OP_sum_rows: store_column(g, n, v); break;
+	default:
+		if (g->stored[v.i - 1])
+			store_map(g, n, v);
+	}
+}
+
+/* ---- what is stored, what is an argument ---- */
+
+/* Follows operand v to the values of the cluster it reads. `whole`: read other than once per
+ * element at the reader's own index. */
+static void count_use(Gen *g, Val v, bool whole)
+{
+	Val root = value_root(g->g, v);
+	const Node *n = graph_def(g->g, root);
+	uint32_t node = (uint32_t)(n - g->g->nodes.v);
+	if (n->op == OP_const)
+		return;
+	whole = whole || !type_equal(graph_type(g->g, v), graph_type(g->g, root));
+	if (is_floating(g->cs, node)) {
+		count_use(g, n->in[0], whole || n->op == OP_broadcast);
+		return;
+	}
+	if (!g->inside[node]) {
+		if (!g->arg[root.i - 1]) {
+			vec_push(g->a, &g->args, ((RowArg){.kind = ROW_IN, .val = root}));
+			g->arg[root.i - 1] = (int)g->args.n;
+		}
+		return;
+	}
+	g->uses[root.i - 1]++;
+	if (whole)
+		g->stored[root.i - 1] = true;
+}
+
+static bool reads_whole(Op op)
+{
+	return op == OP_rope || op == OP_gather || op == OP_scatter;
+}
+
+static void find_outside_use(Gen *g, uint32_t reader, Val v)
+{
+	Val root = value_root(g->g, v);
+	uint32_t node = g->g->vals.v[root.i - 1].node;
+	if (is_floating(g->cs, node)) {
+		find_outside_use(g, reader, g->g->nodes.v[node].in[0]);
+		return;
+	}
+	if (g->inside[node] && (reader == UINT32_MAX || !g->inside[reader]))
+		g->outside[root.i - 1] = true;
+}
+
+static void analyse(Gen *g)
+{
+	const Graph *gr = g->g;
+	for (uint32_t i = 0; i < g->cl->n; i++)
+		g->inside[g->cl->nodes[i]] = true;
+	for (uint32_t i = 0; i < gr->nodes.n; i++) {
+		if (!g->cs->coded[i])
+			continue;
+		for (uint32_t k = 0; k < gr->nodes.v[i].nin; k++)
+			find_outside_use(g, i, gr->nodes.v[i].in[k]);
+	}
+	for (uint32_t i = 0; i < gr->outputs.n; i++)
+		find_outside_use(g, UINT32_MAX, gr->outputs.v[i].val);
+	for (uint32_t i = 0; i < g->cl->n; i++) {
+		const Node *n = &gr->nodes.v[g->cl->nodes[i]];
+		for (uint32_t k = 0; k < n->nin; k++)
+			count_use(g, n->in[k], reads_whole(n->op));
+	}
+	for (uint32_t i = 0; i < g->cl->n; i++) {
+		const Node *n = &gr->nodes.v[g->cl->nodes[i]];
+		uint32_t k = n->out[0].i - 1;
+		if (op_class(n->op) != CL_MAP || g->outside[k] || g->uses[k] != 1)
+			g->stored[k] = true;
+		if (!g->outside[k])
+			continue;
+		vec_push(g->a, &g->args,
+		         ((RowArg){.kind = ROW_OUT, .val = n->out[0], .accumulate = g->accumulate[k]}));
+		g->arg[k] = (int)g->args.n;
+		if (op_class(n->op) == CL_COLUMN) {
+			vec_push(g->a, &g->args, ((RowArg){.kind = ROW_PARTIAL, .val = n->out[0]}));
+			g->partial[k] = (int)g->args.n;
+		}
+	}
+}
+
+/* ---- the whole file ---- */
+
+static const char *c_type(DType t)
+{
+	switch (t) {
+	case DT_i32: return "int32_t";
+	case DT_u32: return "uint32_t";
+	case DT_f64: return "double";
+	default: return "float";
+	}
+}
+
+static void declare_args(const Gen *g, Text *t)
+{
+	for (uint32_t i = 0; i < g->args.n; i++) {
+		const RowArg *a = &g->args.v[i];
+		if (a->kind == ROW_ROPE) {
+			text_add(t, "\t\tconst float *restrict a%u = (const float *)c->arg[%u] + "
+			            "(int64_t)c->env->pos[r] * %lld;\n", i, i, (long long)a->d);
+			continue;
+		}
+		const Type *ty = graph_type(g->g, a->val);
+		bool in = a->kind == ROW_IN, column = graph_def(g->g, a->val)->op == OP_sum_rows;
+		if (a->kind == ROW_OUT && column)
+			continue;
+		text_add(t, "\t\t%s%s *restrict a%u = (%s%s *)c->arg[%u]", in ? "const " : "", c_type(ty->dtype),
+		         i, in ? "const " : "", c_type(ty->dtype), i);
+		if (a->kind == ROW_PARTIAL)
+			text_add(t, " + job * %lld", (long long)type_row(ty));
+		else if (type_has_rows(ty))
+			text_add(t, " + r * %lld", (long long)type_row(ty));
+		text_add(t, ";\n");
+	}
+}
+
+static const char *rows_expr(const Gen *g)
+{
+	uint32_t region = 0;
+	for (uint32_t i = 0; i < g->cl->n; i++) {
+		DimKind k = node_domain(g->g, &g->g->nodes.v[g->cl->nodes[i]], &region);
+		if (k == DIM_R)
+			return "c->env->R";
+		if (k == DIM_T)
+			return "c->env->T";
+	}
+	return "1";
+}
+
+static void emit_columns(const Gen *g, Text *job, Text *launch)
+{
+	for (uint32_t i = 0; i < g->args.n; i++) {
+		const RowArg *a = &g->args.v[i];
+		if (a->kind != ROW_PARTIAL)
+			continue;
+		int64_t w = type_row(graph_type(g->g, a->val));
+		int out = g->arg[a->val.i - 1] - 1;
+		text_add(job,
+		         "static void columns%u(void *ctx, int64_t job, int thread)\n{\n"
+		         "\tconst RtCall *c = ctx;\n\t(void)thread;\n"
+		         "\tconst int64_t blocks = (%s + %d - 1) / %d, j0 = job * 256;\n"
+		         "\tconst int64_t j1 = j0 + 256 < %lld ? j0 + 256 : %lld;\n"
+		         "\tfloat *restrict out = c->arg[%d];\n\tconst float *restrict part = c->arg[%u];\n",
+		         i, rows_expr(g), ROW_BLOCK, ROW_BLOCK, (long long)w, (long long)w, out, i);
+		if (!a->accumulate && !g->accumulate[a->val.i - 1])
+			text_add(job, "\tfor (int64_t j = j0; j < j1; j++)\n\t\tout[j] = 0;\n");
+		text_add(job,
+		         "\tfor (int64_t b = 0; b < blocks; b++)\n\t\tfor (int64_t j = j0; j < j1; j++)\n"
+		         "\t\t\tout[j] += part[b * %lld + j];\n}\n\n", (long long)w);
+		text_add(launch, "\trt_parallel(c->pool, %lld, columns%u, (void *)c);\n",
+		         (long long)(w + 255) / 256, i);
+	}
+}
+
+static void emit_zero_partials(const Gen *g, Text *t)
+{
+	for (uint32_t i = 0; i < g->args.n; i++) {
+		if (g->args.v[i].kind != ROW_PARTIAL)
+			continue;
+		int64_t w = type_row(graph_type(g->g, g->args.v[i].val));
+		text_add(t, "\tmemset((float *)c->arg[%u] + job * %lld, 0, %lld);\n", i, (long long)w,
+		         (long long)w * 4);
+	}
+}
+
+static const char *assemble(Gen *g)
+{
+	Text t = {0}, args = {0}, columns = {0}, launch = {0};
+	declare_args(g, &args);
+	emit_columns(g, &columns, &launch);
+	text_add(&t, "/* rows of ");
+	for (uint32_t i = 0; i < g->cl->n; i++)
+		text_add(&t, "%s%s", i ? (i % 12 ? " " : "\n * ") : "", op_name(g->g->nodes.v[g->cl->nodes[i]].op));
+	text_add(&t, " */\n#include <string.h>\n#include \"vmath.h\"\n#include \"rt_kernel.h\"\n\n"
+	            "#define SCRATCH_BYTES %lld\n\n", (long long)g->scratch * 4);
+	text_put(&t, columns.s ? columns.s : "", columns.n);
+	text_add(&t, "static void rows(void *ctx, int64_t job, int thread)\n{\n\tconst RtCall *c = ctx;\n"
+	             "\tconst int64_t n = %s, r0 = job * %d, r1 = r0 + %d < n ? r0 + %d : n;\n",
+	         rows_expr(g), ROW_BLOCK, ROW_BLOCK, ROW_BLOCK);
+	text_add(&t, g->scratch ? "\tfloat *scratch = rt_scratch(c->pool, thread);\n" : "\t(void)thread;\n");
+	emit_zero_partials(g, &t);
+	text_add(&t, "\tfor (int64_t r = r0; r < r1; r++) {\n");
+	text_put(&t, args.s, args.n);
+	if (g->decl.n)
+		text_put(&t, g->decl.s, g->decl.n);
+	text_put(&t, g->body.s, g->body.n);
+	text_add(&t, "\t}\n}\n\nvoid $NAME(const RtCall *c);\n\nvoid $NAME(const RtCall *c)\n{\n"
+	             "\trt_parallel(c->pool, (%s + %d - 1) / %d, rows, (void *)c);\n",
+	         rows_expr(g), ROW_BLOCK, ROW_BLOCK);
+	if (launch.n)
+		text_put(&t, launch.s, launch.n);
+	text_add(&t, "}\n");
+	const char *source = arena_strdup(g->a, t.s);
+	text_free(&t);
+	text_free(&args);
+	text_free(&columns);
+	text_free(&launch);
+	return source;
+}
+
+static void generate(Gen *g)
+{
+	g->decl.n = g->body.n = g->loop.n = 0;
+	g->scratch = 0;
+	g->nest = 0;
+	g->open = false;
+	g->ndims = -1;
+	memset(g->nest_of, 0, g->g->vals.n * sizeof *g->nest_of);
+	for (uint32_t i = 0; i < g->cl->n; i++)
+		statement(g, &g->g->nodes.v[g->cl->nodes[i]]);
+	close_nest(g);
+}
+
+RowKernel row_kernel_make(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate)
+{
+	uint32_t nv = cs->g->vals.n;
+	Gen g = {.a = a, .g = cs->g, .cs = cs, .cl = cl, .accumulate = accumulate};
+	g.inside = ARENA_ARRAY(a, bool, cs->g->nodes.n);
+	g.stored = ARENA_ARRAY(a, bool, nv);
+	g.outside = ARENA_ARRAY(a, bool, nv);
+	g.uses = ARENA_ARRAY(a, uint32_t, nv);
+	g.read_buf = ARENA_ARRAY(a, bool, nv);
+	g.arg = ARENA_ARRAY(a, int, nv);
+	g.partial = ARENA_ARRAY(a, int, nv);
+	g.nest_of = ARENA_ARRAY(a, int, nv);
+	analyse(&g);
+	generate(&g);            /* finds read_buf */
+	generate(&g);
+	RowKernel k = {.source = assemble(&g), .args = g.args.v, .nargs = g.args.n};
+	for (uint32_t i = 0; i < g.args.n; i++)
+		if (g.args.v[i].kind == ROW_IN || g.args.v[i].kind == ROW_OUT) {
+			const Type *t = graph_type(cs->g, g.args.v[i].val);
+			if (type_has_rows(t))
+				k.bytes_row += type_row(t) * (int64_t)dtype_size(t->dtype);
+		}
+	text_free(&g.decl);
+	text_free(&g.body);
+	text_free(&g.loop);
+	return k;
+}

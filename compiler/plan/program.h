@@ -1,0 +1,60 @@
+/* program.h - rank programs: layers and microbatches spelled out, every buffer placed.
+ *
+ * One program per pipeline rank; the data- and expert-parallel ranks of it share the program and
+ * differ in coordinates only.
+ */
+#ifndef GLMC_PROGRAM_H
+#define GLMC_PROGRAM_H
+
+#include "../../runtime/rt_prog.h"
+#include "../pass/fn.h"
+
+typedef enum PlanActKind {
+	PLAN_F, PLAN_B, PLAN_SEND_F, PLAN_RECV_F, PLAN_SEND_B, PLAN_RECV_B
+} PlanActKind;
+
+typedef struct PlanAct {
+	PlanActKind kind;
+	int stage, mb;           /* SEND_F s: output of stage s; RECV_F s: input of stage s */
+} PlanAct;
+
+typedef struct PlanStage {
+	int pp_rank;
+	uint32_t first, last;    /* instances of the model, inclusive */
+} PlanStage;
+
+typedef struct PlanInput {
+	const Model *model;
+	Fn **f, **b;             /* per class */
+	KernelSet *kernels;
+	const Diag *diag;
+	PlanStage *stages;
+	uint32_t nstages;
+	int world, pp, dp, ep, ep_shard;
+	int microbatches, runs, docs_max;   /* microbatches of a step, runs included */
+	int64_t tokens_max, seq_max;
+	double capacity;         /* glmc.expert_capacity */
+	DType storage;
+	PlanAct **acts;          /* per pipeline rank, in issue order */
+	uint32_t *nacts;
+	uint32_t k_adam, k_sumsq;
+} PlanInput;
+
+/* What a rank's memory is for; the sum is its peak. */
+typedef struct PlanBytes {
+	uint64_t parameters, gradients, optimizer, data, activations;
+} PlanBytes;
+
+typedef struct RankPlan {
+	RtProg *prog;            /* in the arena; settings and config are filled by the driver */
+	PlanBytes bytes;
+	int peak_instr;          /* instruction at the peak of activations, -1 none */
+} RankPlan;
+
+/* plan_rank - the program of one pipeline rank. Allocates in `a`. */
+RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank);
+
+/* plan_model_order - first model-order number of an instance's weights. */
+int plan_model_order(const Model *m, uint32_t instance);
+
+#endif
