@@ -1,0 +1,29 @@
+/* options.h - the command line of glmc. */
+#ifndef GLMC_OPTIONS_H
+#define GLMC_OPTIONS_H
+
+#include "base/vec.h"
+
+#include <stdbool.h>
+
+typedef struct Override {
+	const char *key, *value; /* --key=value, --key value, or --key (value "true") */
+} Override;
+
+typedef struct Options {
+	const char *command;     /* "build", "check", ... */
+	VEC(const char *) operands;
+	VEC(Override) overrides; /* of the recipe, in order */
+	VEC(const char *) rest;  /* run: everything after the folder, for the ranks */
+	const char *recipe, *config, *target, *arch, *out, *dump, *stop_after;
+	const char *letters;     /* -d<letters>: passes whose result is printed */
+	long world;              /* 0: not given */
+	bool json, quiet, time, passes, keys, help, version;
+} Options;
+
+/* options_parse - false after a message on stderr: exit status 2. */
+bool options_parse(Arena *a, Options *o, int argc, char **argv);
+
+void options_help(void);
+
+#endif
