@@ -151,6 +151,13 @@ Val graph_op2(Graph *g, Op op, Span s, Val a, Val b);
 Val graph_const(Graph *g, Span s, double value, DType t);
 Val graph_input(Graph *g, Span s, const char *name, const Type *t);
 Val graph_weight(Graph *g, Span s, uint32_t weight, const Type *t);
+/* Views: `target` gives the shape (its dtype is ignored); dims are constant dimensions. A value that
+ * has the wanted shape or dtype already is returned itself. */
+Val graph_broadcast(Graph *g, Span s, Val v, const Type *target);
+Val graph_reshape(Graph *g, Span s, Val v, int rank, const int64_t *dims);
+Val graph_slice(Graph *g, Span s, Val v, int64_t begin, int64_t size);
+Val graph_concat(Graph *g, Span s, const Val *v, uint32_t n);
+Val graph_cast(Graph *g, Span s, Val v, DType t);
 void graph_output(Graph *g, PortKind kind, const char *name, uint32_t index, Val v);
 
 static inline const ValInfo *graph_val(const Graph *g, Val v) { return &g->vals.v[v.i - 1]; }

@@ -1,0 +1,269 @@
+/* graph.c - graphs, types and the operator table. */
+#include "graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "op_rules.h"
+
+typedef struct OpInfo {
+	const char *name;
+	int nin, nout;
+	OpClass cls;
+	uint32_t flags;
+	ShapeRule *shape;
+} OpInfo;
+
+static const OpInfo ops[] = {
+#define OP(name, nin, nout, cls, flags, doc) {#name, nin, nout, cls, flags, shape_##name},
+#include "ops.def"
+#undef OP
+};
+
+static const struct { const char *name; size_t size; } dtypes[] = {
+	[DT_f32] = {"f32", 4}, [DT_bf16] = {"bf16", 2}, [DT_f64] = {"f64", 8},
+	[DT_i32] = {"i32", 4}, [DT_u32] = {"u32", 4},
+};
+
+size_t dtype_size(DType t)
+{
+	return dtypes[t].size;
+}
+
+const char *dtype_name(DType t)
+{
+	return dtypes[t].name;
+}
+
+bool dtype_parse(const char *name, DType *out)
+{
+	for (uint32_t i = 0; i < LEN(dtypes); i++)
+		if (strcmp(dtypes[i].name, name) == 0) {
+			*out = (DType)i;
+			return true;
+		}
+	return false;
+}
+
+bool dim_equal(Dim a, Dim b)
+{
+	return a.kind == b.kind && (a.kind == DIM_CONST ? a.n == b.n : a.kind == DIM_T || a.id == b.id);
+}
+
+bool type_equal(const Type *a, const Type *b)
+{
+	if (a->dtype != b->dtype || a->rank != b->rank)
+		return false;
+	for (int i = 0; i < a->rank; i++)
+		if (!dim_equal(a->dim[i], b->dim[i]))
+			return false;
+	return true;
+}
+
+Dim dim_const(int64_t n, const char *name)
+{
+	return (Dim){.kind = DIM_CONST, .n = n, .name = name};
+}
+
+Dim dim_tokens(void)
+{
+	return (Dim){.kind = DIM_T, .name = "T"};
+}
+
+Dim dim_rows(uint32_t id)
+{
+	return (Dim){.kind = DIM_R, .id = id, .name = "R"};
+}
+
+int64_t type_row(const Type *t)
+{
+	int64_t n = 1;
+	for (int i = 0; i < t->rank; i++)
+		if (t->dim[i].kind == DIM_CONST)
+			n *= t->dim[i].n;
+	return n;
+}
+
+bool type_has_rows(const Type *t)
+{
+	return t->rank && t->dim[0].kind != DIM_CONST;
+}
+
+const char *type_text(Arena *a, const Type *t)
+{
+	Text out = {0};
+	text_add(&out, "%s[", dtype_name(t->dtype));
+	for (int i = 0; i < t->rank; i++) {
+		const Dim *d = &t->dim[i];
+		if (i)
+			text_add(&out, ",");
+		if (d->kind == DIM_T)
+			text_add(&out, "T");
+		else if (d->kind == DIM_R)
+			text_add(&out, "R%u", d->id);
+		else if (d->name)
+			text_add(&out, "%s=%lld", d->name, (long long)d->n);
+		else
+			text_add(&out, "%lld", (long long)d->n);
+	}
+	text_add(&out, "]");
+	const char *s = arena_strdup(a, out.s);
+	text_free(&out);
+	return s;
+}
+
+const char *op_name(Op op)
+{
+	return ops[op].name;
+}
+
+OpClass op_class(Op op)
+{
+	return ops[op].cls;
+}
+
+uint32_t op_flags(Op op)
+{
+	return ops[op].flags;
+}
+
+Graph *graph_new(Arena *a, const char *name)
+{
+	Graph *g = ARENA_NEW(a, Graph);
+	g->arena = a;
+	g->name = name;
+	return g;
+}
+
+const char *op_check(Arena *a, Op op, const Type *in, uint32_t nin, const int64_t *ints,
+                     const double *floats, Type out[MAX_OUT], uint32_t *nout)
+{
+	static const int64_t no_ints[MAX_INT];
+	static const double no_floats[2];
+	if (ops[op].nin >= 0 && (int)nin != ops[op].nin)
+		return arena_printf(a, "%s takes %d operands, not %u", ops[op].name, ops[op].nin, nin);
+	ShapeCall c = {.a = a, .op = op, .in = in, .nin = nin, .i = ints ? ints : no_ints,
+	               .f = floats ? floats : no_floats, .out = out};
+	*nout = (uint32_t)ops[op].nout;
+	return ops[op].shape(&c);
+}
+
+uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints,
+                   const double *floats)
+{
+	Type types[64], out[MAX_OUT];
+	uint32_t nout;
+	if (nin > LEN(types))
+		ice("%s with %u operands", op_name(op), nin);
+	for (uint32_t i = 0; i < nin; i++)
+		types[i] = *graph_type(g, in[i]);
+	const char *wrong = op_check(g->arena, op, types, nin, ints, floats, out, &nout);
+	if (wrong)
+		ice("%s in %s: %s", op_name(op), g->name, wrong);
+	Node n = {.op = op, .span = span, .nin = nin, .nout = nout};
+	n.in = arena_copy(g->arena, in, nin * sizeof *in);
+	if (ints)
+		memcpy(n.i, ints, sizeof n.i);
+	if (floats)
+		memcpy(n.f, floats, sizeof n.f);
+	for (uint32_t k = 0; k < nout; k++) {
+		vec_push(g->arena, &g->vals, ((ValInfo){.type = out[k], .node = g->nodes.n, .out = k}));
+		n.out[k] = (Val){g->vals.n};
+		for (int d = 0; d < out[k].rank; d++)
+			if (out[k].dim[d].kind == DIM_R && out[k].dim[d].id >= g->rows)
+				g->rows = out[k].dim[d].id + 1;
+	}
+	vec_push(g->arena, &g->nodes, n);
+	return g->nodes.n - 1;
+}
+
+static Val first_out(const Graph *g, uint32_t node)
+{
+	return g->nodes.v[node].out[0];
+}
+
+Val graph_op1(Graph *g, Op op, Span s, Val a)
+{
+	return first_out(g, graph_add(g, op, s, &a, 1, NULL, NULL));
+}
+
+Val graph_op2(Graph *g, Op op, Span s, Val a, Val b)
+{
+	Val in[] = {a, b};
+	return first_out(g, graph_add(g, op, s, in, 2, NULL, NULL));
+}
+
+Val graph_const(Graph *g, Span s, double value, DType t)
+{
+	const int64_t i[MAX_INT] = {t};
+	const double f[2] = {value};
+	return first_out(g, graph_add(g, OP_const, s, NULL, 0, i, f));
+}
+
+static Val source(Graph *g, Op op, Span s, const char *name, int64_t index, const Type *t)
+{
+	const int64_t i[MAX_INT] = {index};
+	Val v = first_out(g, graph_add(g, op, s, NULL, 0, i, NULL));
+	g->vals.v[v.i - 1].type = *t;
+	g->vals.v[v.i - 1].name = name;
+	return v;
+}
+
+Val graph_input(Graph *g, Span s, const char *name, const Type *t)
+{
+	return source(g, OP_input, s, name, 0, t);
+}
+
+Val graph_weight(Graph *g, Span s, uint32_t weight, const Type *t)
+{
+	return source(g, OP_weight, s, NULL, weight, t);
+}
+
+void graph_output(Graph *g, PortKind kind, const char *name, uint32_t index, Val v)
+{
+	vec_push(g->arena, &g->outputs, ((Port){kind, name, index, v}));
+}
+
+Val graph_broadcast(Graph *g, Span s, Val v, const Type *target)
+{
+	int64_t i[MAX_INT] = {target->rank};
+	int at = 1;
+	Type want = *target;
+	want.dtype = graph_type(g, v)->dtype;
+	if (type_equal(graph_type(g, v), &want))
+		return v;
+	for (int k = 0; k < target->rank; k++) {
+		if (target->dim[k].kind == DIM_CONST)
+			i[at++] = target->dim[k].n;
+		else
+			i[0] += 16 * (target->dim[k].kind == DIM_T ? 1 : 2) + 256 * (int64_t)target->dim[k].id;
+	}
+	return first_out(g, graph_add(g, OP_broadcast, s, &v, 1, i, NULL));
+}
+
+Val graph_reshape(Graph *g, Span s, Val v, int rank, const int64_t *dims)
+{
+	int64_t i[MAX_INT] = {rank};
+	for (int k = 0; k < rank; k++)
+		i[k + 1] = dims[k];
+	return first_out(g, graph_add(g, OP_reshape, s, &v, 1, i, NULL));
+}
+
+Val graph_slice(Graph *g, Span s, Val v, int64_t begin, int64_t size)
+{
+	const int64_t i[MAX_INT] = {begin, size};
+	return first_out(g, graph_add(g, OP_slice, s, &v, 1, i, NULL));
+}
+
+Val graph_concat(Graph *g, Span s, const Val *v, uint32_t n)
+{
+	return n == 1 ? v[0] : first_out(g, graph_add(g, OP_concat, s, v, n, NULL, NULL));
+}
+
+Val graph_cast(Graph *g, Span s, Val v, DType t)
+{
+	const int64_t i[MAX_INT] = {t};
+	if (graph_type(g, v)->dtype == t)
+		return v;
+	return first_out(g, graph_add(g, OP_cast, s, &v, 1, i, NULL));
+}
