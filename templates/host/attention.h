@@ -15,7 +15,7 @@
  *   GATHER 1  tiles of 32 heads of a query against its selected keys, gathered in blocks of 64;
  *             jobs are (group, 8 tokens). For selections much smaller than the document and N/G
  *             of 16 and more: absorbed sparse attention.
- * Scratch per thread, in bytes (H', V': H, HV rounded up to a multiple of 16):
+ * Scratch per thread: SCRATCH_BYTES, which is (H', V': H, HV rounded up to a multiple of 16)
  *   4 * (64 * (H' + V' + 32) + tiles * 32 * (H + V' + 2) + 96) + (GATHER ? 128 * SELW : 0)
  *   with tiles = GATHER ? ceil(N/G / 32) : 4.
  *
@@ -23,11 +23,12 @@
  * its bits depend neither on threads nor on neighbours. A query that sees nothing gives o = 0 and
  * lse = 0. Layout and numerics: attention_tile.h.
  */
+#include <math.h>
+
 #include "rt_kernel.h"
 
 #include "attention_sizes.h"
 #include "attention_tile.h"
-#include "vmath.h"
 
 #ifndef KERNEL
 #define KERNEL attention
@@ -58,6 +59,9 @@ typedef struct AtScratch {
 	int32_t list[SELW * 32];
 #endif
 } AtScratch;
+
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES (sizeof(AtScratch))
 
 typedef struct AtArgs {
 	const float *q, *k, *v;
@@ -104,27 +108,31 @@ AT_INLINE void at_softmax(float *s, int64_t nk, const uint32_t *words, float *m,
 	v_store(f, factor);
 }
 
-/* at_attend - adds the nk packed keys of w->k, w->v to a tile. */
-static void at_attend(AtScratch *w, AtTile *t, int64_t nk, const uint32_t *words)
+/* at_attend - adds the nk packed keys of w->k, w->v to a tile; the lower half of its lanes sees the
+ * first `low` of them. */
+static void at_attend(AtScratch *w, AtTile *t, int64_t low, int64_t nk, const uint32_t *words)
 {
-	at_product(AT_ROUND(nk, AT_ROWS), AT_LIVE, HEAD_DIM, w->k, AT_HP, 1, t->qt, LANES, w->s, LANES,
-	           0, w->f);
-	for (int i = 0; i < AT_LIVE; i += VW)
+	int64_t up = AT_ROUND(nk, AT_ROWS);
+
+	at_scores(low < nk ? low : up, up, AT_LIVE, HEAD_DIM, w->k, AT_HP, t->qt, w->s);
+	for (int i = 0; i < AT_LIVE; i += VW) {
+		int64_t n = i < LANES / 2 ? low : nk;
 		if (words)
-			at_softmax(w->s + i, nk, words + i, t->m + i, t->l + i, w->f + i);
+			at_softmax(w->s + i, n, words + i, t->m + i, t->l + i, w->f + i);
 		else
-			at_softmax(w->s + i, nk, NULL, t->m + i, t->l + i, w->f + i);
-	at_product(AT_LIVE, AT_VP, nk, w->s, 1, LANES, w->v, AT_VP, t->o, AT_VP, 2, w->f);
+			at_softmax(w->s + i, n, NULL, t->m + i, t->l + i, w->f + i);
+	}
+	at_gather(low, nk, AT_LIVE, w->s, w->v, AT_VP, t->o, 2, w->f);
 }
 
 /* at_finish - writes o and lse of the first `rows` lanes, whose rows are ld heads apart. */
 static void at_finish(const AtTile *t, int64_t rows, int64_t ld, float *o, float *lse)
 {
 	for (int64_t i = 0; i < rows; i++) {
-		float l = t->l[i], inv = l > 0 ? 1 / l : 0;
+		float l = t->l[i], inv = l == 0 ? 0 : 1 / l;
 		for (int h = 0; h < V_DIM; h++)
 			o[i * ld * V_DIM + h] = t->o[i * AT_VP + h] * inv;
-		lse[i * ld] = l > 0 ? t->m[i] * AT_LN2 + vlog(l) : 0;
+		lse[i * ld] = l == 0 ? 0 : t->m[i] * AT_LN2 + logf(l);
 	}
 }
 
@@ -148,7 +156,7 @@ static void at_token(const AtArgs *a, AtScratch *w, int64_t t, int64_t g)
 		        w->list + j);
 		at_pack(w->v, AT_VP, nk, v, KV_HEADS * V_DIM, V_DIM, nk, w->list + j);
 		for (int i = 0; i < AT_TILES; i++)
-			at_attend(w, &w->tile[i], nk, NULL);
+			at_attend(w, &w->tile[i], nk, nk, NULL);
 	}
 	for (int i = 0; i < AT_TILES; i++) {
 		int64_t h = t * HEADS + head + i * LANES, rows = AT_GROUP - i * LANES;
@@ -182,12 +190,12 @@ static void at_block(const AtArgs *a, AtScratch *w, int64_t first, int64_t q0, i
 			continue;
 		see = see < nk ? see : nk;
 		if (!a->sel && k0 + see - 1 <= q) {
-			at_attend(w, &w->tile[i], see, NULL);
+			at_attend(w, &w->tile[i], see, see, NULL);
 			continue;
 		}
 		at_words(w->words, q, rows < LANES ? rows : LANES, k0, see,
 		         a->sel ? a->sel + (first + q) * SELW : NULL, SELW);
-		at_attend(w, &w->tile[i], see, w->words);
+		at_attend(w, &w->tile[i], at_low(q, k0, see), see, w->words);
 	}
 }
 

@@ -9,15 +9,15 @@
  * [selection u32[T,SELW]], dq f32[T,N,H], dk f32[T,G,H], dv f32[T,G,HV] (written).
  * Parameters: KERNEL, and those of attention_sizes.h.
  *
- * Work and order. Documents are cut in slabs of 256 tokens. A job is (group, slab of queries,
+ * Work and order. Documents are cut in slabs of 256 tokens (128 where groups are few: more jobs). A job is (group, slab of queries,
  * slab of keys); it keeps dk and dv of its keys in scratch. Jobs run in waves by the distance
  * between the two slabs, 0 first: in one wave no two jobs share a query slab or a key slab, so they
  * add to dq, dk and dv without atomics, in an order that the document alone determines. Within a
  * job: heads ascending, tiles of queries ascending, blocks of keys ascending. With GATHER the tile is a
  * token's heads, and the keys are the selected ones of the slab.
- * Scratch per thread, in bytes (H', V': H, HV rounded up to a multiple of 16; x = GATHER ? 64 : 256):
- *   4 * ((256 + 2 * x) * (H' + V') + 32 * (H + HV + 2 * H' + V') + 64 * 64 + 128 + 256)
- *   (with GATHER some of it is not used.)
+ * Scratch per thread: SCRATCH_BYTES, the size of AgScratch. With H', V' (H, HV rounded up to a
+ * multiple of 16) and slab = G < 4 ? 128 : 256 it is at most
+ *   4 * (2 * slab * (H' + V') + 32 * (H + HV + 2 * H' + V') + 64 * 64 + 128 + slab) + 64.
  */
 #include "rt_kernel.h"
 
@@ -29,8 +29,8 @@
 #endif
 
 enum {
-	AG_SLAB = 256,                       /* tokens of a slab, a multiple of BLOCK */
-	AG_KEYS = GATHER ? BLOCK : AG_SLAB   /* keys packed at a time */
+	AG_SLAB = KV_HEADS < 4 ? 128 : 256, /* tokens of a slab, a multiple of BLOCK */
+	AG_KEYS = GATHER ? BLOCK : AG_SLAB  /* keys packed at a time */
 };
 
 /* The tile at work: 32 rows of the softmax. Rows of q, dy and dq are padded to AT_HP, AT_VP. */
@@ -56,6 +56,9 @@ typedef struct AgScratch {
 	int32_t list[AG_SLAB];
 #endif
 } AgScratch;
+
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES (sizeof(AgScratch))
 
 typedef struct AgArgs {
 	const float *q, *k, *v, *o, *lse, *dy;
@@ -124,26 +127,41 @@ AT_INLINE void ag_softmax(float *p, float *ds, int64_t nk, const uint32_t *words
 	}
 }
 
+/* ag_keys - dst[k][W] += sum over the lanes of s[k][lane] src[lane][W], with mode as in at_tile; keys
+ * from `low` on have the upper half of the lanes only. */
+AT_INLINE void ag_keys(int64_t low, int64_t nk, int64_t rows, const float *s, const float *src, int W,
+                       float *dst, int mode)
+{
+	const int half = LANES / 2;
+
+	at_product(low, W, rows, s, LANES, 1, src, W, dst, W, mode, s);
+	if (low < nk)
+		at_product(nk - low, W, rows - half, s + low * LANES + half, LANES, 1, src + half * W, W,
+		           dst + low * W, W, mode, s);
+}
+
 /* ag_block - nk packed keys against the tile: adds to its dq, and to dk and dv (mode 1) or writes
- * them (mode 0), whose rows go with those of k and v. */
-static void ag_block(AgScratch *w, const float *k, const float *v, float *dk, float *dv, int64_t nk,
-                     const uint32_t *words, int mode)
+ * them (mode 0), whose rows go with those of k and v. The lower half of the lanes sees `low` keys. */
+static void ag_block(AgScratch *w, const float *k, const float *v, float *dk, float *dv, int64_t low,
+                     int64_t nk, const uint32_t *words, int mode)
 {
 	AgTile *x = &w->tile;
-	int64_t up = AT_ROUND(nk, AT_ROWS);
+	int64_t up = AT_ROUND(nk, AT_ROWS), split = low < nk ? low : up;
 
-	at_product(up, AT_LIVE, HEAD_DIM, k, AT_HP, 1, x->qt, LANES, w->p, LANES, 0, NULL);
-	at_product(up, AT_LIVE, V_DIM, v, AT_VP, 1, x->dyt, LANES, w->ds, LANES, 0, NULL);
-	for (int i = 0; i < AT_LIVE; i += VW)
+	at_scores(split, up, AT_LIVE, HEAD_DIM, k, AT_HP, x->qt, w->p);
+	at_scores(split, up, AT_LIVE, V_DIM, v, AT_VP, x->dyt, w->ds);
+	for (int i = 0; i < AT_LIVE; i += VW) {
+		int64_t n = i < LANES / 2 ? low : nk;
 		if (words)
-			ag_softmax(w->p + i, w->ds + i, nk, words + i, x->lse + i, x->delta + i);
+			ag_softmax(w->p + i, w->ds + i, n, words + i, x->lse + i, x->delta + i);
 		else
-			ag_softmax(w->p + i, w->ds + i, nk, NULL, x->lse + i, x->delta + i);
+			ag_softmax(w->p + i, w->ds + i, n, NULL, x->lse + i, x->delta + i);
+	}
 	memset(w->p + nk * LANES, 0, (size_t)((up - nk) * LANES) * sizeof(float));
 	memset(w->ds + nk * LANES, 0, (size_t)((up - nk) * LANES) * sizeof(float));
-	at_product(up, AT_VP, x->rows, w->p, LANES, 1, x->dy, AT_VP, dv, AT_VP, mode, NULL);
-	at_product(up, AT_HP, x->rows, w->ds, LANES, 1, x->q, AT_HP, dk, AT_HP, mode, NULL);
-	at_product(AT_LIVE, AT_HP, nk, w->ds, 1, LANES, k, AT_HP, x->dq, AT_HP, 1, NULL);
+	ag_keys(split, up, x->rows, w->p, x->dy, AT_VP, dv, mode);
+	ag_keys(split, up, x->rows, w->ds, x->q, AT_HP, dk, mode);
+	at_gather(low, nk, AT_LIVE, w->ds, k, AT_HP, x->dq, 1, w->ds);
 }
 
 /* ag_store - n rows of `padded` floats to rows of `width`, ld apart: written in wave 0, added
@@ -170,7 +188,7 @@ static void ag_heads(const AgArgs *a, AgScratch *w, const AgSlab *s, int64_t row
 		int64_t nk = n - j < BLOCK ? n - j : BLOCK, up = AT_ROUND(nk, AT_ROWS);
 		at_pack(w->k, AT_HP, up, k, KV_HEADS * HEAD_DIM, HEAD_DIM, nk, w->list + j);
 		at_pack(w->v, AT_VP, up, v, KV_HEADS * V_DIM, V_DIM, nk, w->list + j);
-		ag_block(w, w->k, w->v, w->dk_row, w->dv_row, nk, NULL, 0);
+		ag_block(w, w->k, w->v, w->dk_row, w->dv_row, nk, nk, NULL, 0);
 		for (int64_t i = 0; i < nk; i++) {
 			int64_t key = w->list[j + i] - s->k0;
 			for (int h = 0; h < AT_HP; h++)
@@ -210,7 +228,7 @@ static void ag_queries(const AgArgs *a, AgScratch *w, const AgSlab *s, int64_t n
 			at_words(w->words, q, rows, k, nk,
 			         a->sel ? a->sel + (s->first + q) * SELW : NULL, SELW);
 		ag_block(w, w->k + i * AT_HP, w->v + i * AT_VP, w->dk + i * AT_HP, w->dv + i * AT_VP,
-		         nk, words, 1);
+		         words ? at_low(q, k, nk) : nk, nk, words, 1);
 	}
 	ag_store(a->dq + row * HEAD_DIM, HEADS * HEAD_DIM, HEAD_DIM, w->tile.dq, AT_HP, rows,
 	         a->wave);

@@ -24,7 +24,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "simd.h"
+#include "lanes.h"
 
 #define AT_INLINE static inline __attribute__((always_inline))
 
@@ -100,12 +100,43 @@ AT_INLINE void at_product(int64_t M, int W, int64_t K, const float *A, int64_t r
 			at_tile(1, K, A + m * rs, rs, cs, B + w, ldb, C + m * ldc + w, ldc, mode, f + m);
 }
 
-/* at_exp2 - 2^x for x <= 126, 0 below -126.5; error < 1.5 ulp. The integer part becomes the exponent
+/* at_scores - the product S[k][lane] = rows of a [nk][ld] times bt[width][LANES], nk a multiple of
+ * AT_ROWS. On the diagonal, keys from `low` on are seen by the upper half of the lanes only. */
+AT_INLINE void at_scores(int64_t low, int64_t nk, int live, int width, const float *a, int64_t ld,
+                         const float *bt, float *s)
+{
+	at_product(low, live, width, a, ld, 1, bt, LANES, s, LANES, 0, s);
+	if (low < nk)
+		at_product(nk - low, LANES / 2, width, a + low * ld, ld, 1, bt + LANES / 2, LANES,
+		           s + low * LANES + LANES / 2, LANES, 0, s);
+}
+
+/* at_gather - C[lane][W] += S[key][lane] rows of b [nk][W]: the sum over the keys a lane sees, with
+ * mode and f as in at_tile. */
+AT_INLINE void at_gather(int64_t low, int64_t nk, int live, const float *s, const float *b, int W,
+                         float *C, int mode, const float *f)
+{
+	int half = low < nk ? LANES / 2 : live;
+
+	at_product(half, W, low, s, 1, LANES, b, W, C, W, mode, f);
+	if (low < nk)
+		at_product(LANES / 2, W, nk, s + half, 1, LANES, b, W, C + half * W, W, mode, f + half);
+}
+
+/* at_low - how many of nk keys from k0 on the lower half of the lanes sees, for queries q .. */
+AT_INLINE int64_t at_low(int64_t q, int64_t k0, int64_t nk)
+{
+	int64_t low = q + LANES / 2 - k0;
+
+	return low < nk ? low : nk;
+}
+
+/* at_exp2 - 2^x for x <= 126, 0 below -126.5, NaN for NaN; error < 1.5 ulp. The integer part becomes the exponent
  * field: at -127 the field is 0, and with it the result. Polynomial: Chebyshev fit of
  * (2^r - 1) / r on [-1/2, 1/2]. */
 AT_INLINE Vf at_exp2(Vf x)
 {
-	x = v_max(x, v_set(-127.0f));
+	x = v_max(v_set(-127.0f), x); /* in this order: a > b ? a : b keeps a NaN in b */
 	Vf big = x + v_set(12582912.0f); /* 1.5 * 2^23: the low bits are now round(x) */
 	Vf r = x - (big - v_set(12582912.0f));
 	Vf p = v_set(1.5461447e-4f);
@@ -138,13 +169,13 @@ AT_INLINE void at_pack(float *dst, int padded, int64_t total, const float *src, 
 AT_INLINE void at_transpose(float *dst, const float *src, int64_t ld, int width, int64_t n,
                             float factor)
 {
+	int64_t whole = n / VW * VW;
 	int h = 0;
 
 	if (n < LANES)
 		memset(dst, 0, (size_t)width * LANES * sizeof(float));
 	for (; h + VW <= width; h += VW) {
-		int64_t i = 0;
-		for (; i + VW <= n; i += VW) {
+		for (int64_t i = 0; i < whole; i += VW) {
 			Vf t[VW];
 #pragma GCC unroll 16
 			for (int j = 0; j < VW; j++)
@@ -154,7 +185,7 @@ AT_INLINE void at_transpose(float *dst, const float *src, int64_t ld, int width,
 			for (int j = 0; j < VW; j++)
 				v_store(dst + (h + j) * LANES + i, t[j]);
 		}
-		for (; i < n; i++)
+		for (int64_t i = whole; i < n; i++)
 			for (int j = 0; j < VW; j++)
 				dst[(h + j) * LANES + i] = src[i * ld + h + j] * factor;
 	}

@@ -5,6 +5,9 @@
  */
 #include "rt_kernel.h"
 
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES 0
+
 #ifndef KERNEL
 #define KERNEL balanced_ids
 #endif

@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES 0
+
 #ifndef KERNEL
 #define KERNEL embedding
 #endif

@@ -11,6 +11,9 @@
 
 #include <string.h>
 
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES 0
+
 #ifndef KERNEL
 #define KERNEL embedding_grad
 #endif

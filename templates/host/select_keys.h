@@ -7,7 +7,7 @@
  *
  * arg: qi f32[T,J,H], ki f32[T,H], w f32[T,J], selection u32[T,SELW] (written, unused bits 0).
  * Parameters: KERNEL, INDEX_HEADS (J), INDEX_DIM (H), TOP_K, SELW = ceil(S_max / 32).
- * Scratch per thread, in bytes: 4 * (32 * (J * H + J) + 64 * H + 2048 + 1056 * SELW).
+ * Scratch per thread: SCRATCH_BYTES = 4 * (32 * (J * H + J) + 64 * H + 2048 + 1056 * SELW).
  *
  * Jobs are tiles of 32 queries of a document, the queries across the vector lanes (see
  * attention_tile.h). Selection is exact and without branches on data: scores become integers of the
@@ -47,6 +47,9 @@ typedef struct SkScratch {
 	uint32_t words[SELW * LANES];              /* [word][lane] */
 } SkScratch;
 
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES (sizeof(SkScratch))
+
 typedef struct SkArgs {
 	const float *q, *k, *w;
 	uint32_t *sel;
@@ -55,12 +58,13 @@ typedef struct SkArgs {
 	int64_t slots;
 } SkArgs;
 
-/* sk_order - an integer that orders like the float x; both zeros are 0. */
+/* sk_order - an integer that orders like the float x: its magnitude with its sign, so that both
+ * zeros are 0. */
 AT_INLINE Vi sk_order(Vf x)
 {
-	Vi i = (Vi)(x + v_set(0));
+	Vi i = (Vi)x, sign = i >> 31;
 
-	return i ^ ((i >> 31) & INT32_MAX);
+	return (i ^ (sign & INT32_MAX)) - sign;
 }
 
 /* sk_block - scores of keys k0 .. k0+nk-1 against the tile. */

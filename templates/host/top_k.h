@@ -13,6 +13,9 @@
  */
 #include "rt_kernel.h"
 
+#undef SCRATCH_BYTES
+#define SCRATCH_BYTES 0
+
 #ifndef KERNEL
 #define KERNEL top_k
 #endif

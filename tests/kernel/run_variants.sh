@@ -7,7 +7,7 @@ shift
 temp=$(mktemp -d) || exit 3
 trap 'rm -rf "$temp"' EXIT
 flags='-std=c11 -D_GNU_SOURCE -O3 -march=native -ffp-contract=fast -fno-math-errno
-	-fno-trapping-math -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes
+	-fno-trapping-math -fno-signed-zeros -fopenmp-simd -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes
 	-Wmissing-prototypes -Wvla -Wwrite-strings'
 status=0
 grep -v '^#' "$here/$file" >"$temp/lines"

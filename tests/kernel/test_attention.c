@@ -16,16 +16,13 @@
 #include "pool.h"
 #include "check.h"
 
-enum { TILES = GATHER ? (AT_GROUP + 31) / 32 : 4, X = GATHER ? 64 : 256 };
+#define DOCUMENTED_FWD (4 * (64 * (AT_HP + AT_VP + 32) + AT_TILES * 32 * (HEAD_DIM + AT_VP + 2) + 96) + \
+                        (GATHER ? 128 * SELW : 0))
+#define DOCUMENTED_BWD (4 * (2 * AG_SLAB * (AT_HP + AT_VP) + 32 * (HEAD_DIM + V_DIM + 2 * AT_HP + AT_VP) + \
+                             64 * 64 + 128 + AG_SLAB) + 64)
 
-static const size_t FWD_SCRATCH =
-	4 * (64 * (AT_HP + AT_VP + 32) + TILES * 32 * (HEAD_DIM + AT_VP + 2) + 96) +
-	(GATHER ? 128 * SELW : 0);
-static const size_t BWD_SCRATCH =
-	4 * ((256 + 2 * X) * (AT_HP + AT_VP) + 32 * (HEAD_DIM + V_DIM + 2 * AT_HP + AT_VP) + 64 * 64 +
-	     128 + 256);
-
-_Static_assert(LANES == 32 && BLOCK == 64 && AG_SLAB == 256, "the documented sizes");
+_Static_assert(sizeof(AtScratch) <= DOCUMENTED_FWD, "scratch of attention.h as documented");
+_Static_assert(sizeof(AgScratch) <= DOCUMENTED_BWD, "scratch of attention_grad.h as documented");
 
 /* The tensors of one packing. */
 typedef struct Data {
@@ -119,11 +116,11 @@ static void run(Data *d, int threads)
 	bwd[b++] = d->dq;
 	bwd[b++] = d->dk;
 	bwd[b++] = d->dv;
-	RtPool *pool = pool_new(threads, FWD_SCRATCH);
+	RtPool *pool = pool_new(threads, sizeof(AtScratch));
 	pool->poison = 1;
 	attention_fwd(&(RtCall){ .arg = fwd, .env = &env, .pool = pool });
 	pool_free(pool);
-	pool = pool_new(threads, BWD_SCRATCH);
+	pool = pool_new(threads, sizeof(AgScratch));
 	pool->poison = 1;
 	attention_bwd(&(RtCall){ .arg = bwd, .env = &env, .pool = pool });
 	pool_free(pool);
@@ -188,8 +185,9 @@ static void check_naive(const Data *d)
 				naive_row(d, &r, d->cu[b], t, n);
 	check_close("o", d->o, r.o, rows(d, HEADS * V_DIM), 1e-6);
 	check_close("lse", d->lse, r.lse, rows(d, HEADS), 1e-6);
-	check_close("dq", d->dq, r.dq, rows(d, HEADS * HEAD_DIM), 2e-6);
-	check_close("dk", d->dk, r.dk, rows(d, KV_HEADS * HEAD_DIM), 2e-6);
+	/* do.v - delta cancels, to nothing for a document of one token: its rounding is what remains */
+	check_close("dq", d->dq, r.dq, rows(d, HEADS * HEAD_DIM), 5e-6);
+	check_close("dk", d->dk, r.dk, rows(d, KV_HEADS * HEAD_DIM), 5e-6);
 	check_close("dv", d->dv, r.dv, rows(d, KV_HEADS * V_DIM), 2e-6);
 	free(r.o);
 	free(r.lse);
@@ -248,8 +246,27 @@ static void packing(const int *docs)
 	data_free(&d);
 }
 
+/* What is not finite stays visible: a NaN in one query makes that head's output NaN, and only it. */
+static void not_finite(void)
+{
+	Data d;
+
+	data_new(&d, (const int[]){ 40, 0 });
+	outputs_new(&d);
+	for (int64_t u = 0; SELW && u < d.T; u++)
+		d.sel[u * SELW] |= 1;
+	d.q[35 * HEADS * HEAD_DIM] = NAN;
+	run(&d, 1);
+	for (size_t i = 0; i < rows(&d, HEADS * V_DIM); i++)
+		if (!isnan(d.o[i]) != !(i / V_DIM == 35 * HEADS))
+			check_fail("NaN", i, (double)d.o[i], NAN);
+	outputs_free(&d);
+	data_free(&d);
+}
+
 int main(void)
 {
+	not_finite();
 	packing((const int[]){ 0 });
 	packing((const int[]){ 1, 0 });
 	packing((const int[]){ 5, 1, 33, 1, 1, 64, 2, 0 });

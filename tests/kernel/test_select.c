@@ -10,15 +10,15 @@
 #include "pool.h"
 #include "check.h"
 
-static const size_t SCRATCH = 4 * (32 * (INDEX_HEADS * INDEX_DIM + INDEX_HEADS) + 64 * INDEX_DIM +
-                                   2048 + 1056 * SELW);
+_Static_assert(SCRATCH_BYTES == 4 * (32 * (INDEX_HEADS * INDEX_DIM + INDEX_HEADS) + 64 * INDEX_DIM +
+                                     2048 + 1056 * SELW), "scratch as documented");
 
 static void run(const float *q, const float *k, const float *w, uint32_t *sel, const int32_t *cu,
                 int32_t ndoc, int threads)
 {
 	RtEnv env = { .T = cu[ndoc], .ndoc = ndoc, .cu = cu };
 	void *arg[] = { (void *)(uintptr_t)q, (void *)(uintptr_t)k, (void *)(uintptr_t)w, sel };
-	RtPool *pool = pool_new(threads, SCRATCH);
+	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
 
 	pool->poison = 1;
 	select_keys(&(RtCall){ .arg = arg, .env = &env, .pool = pool });

@@ -1,0 +1,101 @@
+/* lanes.h - vectors of VW floats, by the vector extension of gcc and clang.
+ *
+ * VW is 16 with AVX-512, 8 with AVX, else 4 (SSE2, NEON, anything). The kernels that use it sum in an
+ * order that does not depend on VW. Loads and stores need no alignment.
+ */
+#ifndef GLMC_LANES_H
+#define GLMC_LANES_H
+
+#include <stdint.h>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VW 16
+#elif defined(__AVX__)
+#define VW 8
+#else
+#define VW 4
+#endif
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+typedef float Vf __attribute__((vector_size(VW * 4)));
+typedef int32_t Vi __attribute__((vector_size(VW * 4)));
+typedef float VfMemory __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+
+V_INLINE Vf v_load(const float *p)
+{
+	return *(const VfMemory *)p;
+}
+
+V_INLINE void v_store(float *p, Vf v)
+{
+	*(VfMemory *)p = v;
+}
+
+V_INLINE Vf v_set(float x)
+{
+	return x - (Vf){ 0 };
+}
+
+/* v_max - a > b ? a : b, lane by lane: b where one of them is NaN. */
+V_INLINE Vf v_max(Vf a, Vf b)
+{
+#if VW == 16
+	return (Vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif VW == 8
+	return (Vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+	Vi greater = (Vi)(a > b);
+
+	return (Vf)(((Vi)a & greater) | ((Vi)b & ~greater));
+#endif
+}
+
+/* V_LOW, V_HIGH - the lower (upper) halves of a and b, element by element in turn. */
+#if VW == 16
+#define V_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, \
+                                            7, 23)
+#define V_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, \
+                                             14, 30, 15, 31)
+#elif VW == 8
+#define V_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define V_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define V_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define V_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* v_round - one of the log2(VW) equal steps of a transpose: each interleaves vector i with
+ * i + VW/2, which rotates the index (row, column), taken as bits, by one. */
+V_INLINE void v_round(Vf *to, const Vf *from)
+{
+#pragma GCC unroll 8
+	for (int i = 0; i < VW / 2; i++) {
+		to[2 * i] = V_LOW(from[i], from[i + VW / 2]);
+		to[2 * i + 1] = V_HIGH(from[i], from[i + VW / 2]);
+	}
+}
+
+/* v_transpose - element j of t[i] becomes element i of t[j]. */
+V_INLINE void v_transpose(Vf *t)
+{
+	Vf u[VW];
+
+	v_round(u, t);
+	v_round(t, u);
+	if (VW == 16) {
+		v_round(u, t);
+		v_round(t, u);
+	} else if (VW == 8) {
+		v_round(u, t);
+#pragma GCC unroll 8
+		for (int i = 0; i < VW; i++)
+			t[i] = u[i];
+	}
+}
+
+#endif
