@@ -8,7 +8,8 @@
  *
  * arg: param f32[n], grad f32[n] (read only), m f32[n], v f32[n]; n[0] = n.
  * env: scale, lr, bias1 = 1 - BETA1^t, bias2 = 1 - BETA2^t.
- * Parameters: KERNEL, BETA1, BETA2, EPS, WEIGHT_DECAY, DECOUPLED. No scratch; jobs of 16384 elements.
+ * Parameters: KERNEL, BETA1, BETA2, EPS, WEIGHT_DECAY, DECOUPLED. No scratch.
+ * Jobs are 16384 elements.
  */
 #include "rt_kernel.h"
 

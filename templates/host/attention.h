@@ -1,6 +1,6 @@
 /* attention.h - softmax attention, causal within each document, with or without a selection.
  *
- *     o[t,n,:] = sum_u p[t,n,u] v[u,g,:],   p = softmax_u(SCALE q[t,n,:] . k[u,g,:]),   g = n / (N/G)
+ *     o[t,n,:] = sum_u p[t,n,u] v[u,g,:],  p = softmax_u(SCALE q[t,n,:] . k[u,g,:]),  g = n / (N/G)
  *     lse[t,n] = log sum_u exp(SCALE q[t,n,:] . k[u,g,:])
  *
  * over the keys u <= t of t's document, of those only the selected ones where there is a selection.
@@ -11,7 +11,8 @@
  *
  * Parameters: KERNEL, and those of attention_sizes.h.
  *   GATHER 0  tiles of 32 queries of a head against blocks of 64 keys, the selection as a mask;
- *             jobs are (head, document, 128 queries). Costs the causal triangle whatever is selected.
+ *             jobs are (head, document, 128 queries). The cost is the causal triangle, whatever is
+ *             selected.
  *   GATHER 1  tiles of 32 heads of a query against its selected keys, gathered in blocks of 64;
  *             jobs are (group, 8 tokens). For selections much smaller than the document and N/G
  *             of 16 and more: absorbed sparse attention.

@@ -9,12 +9,12 @@
  * [selection u32[T,SELW]], dq f32[T,N,H], dk f32[T,G,H], dv f32[T,G,HV] (written).
  * Parameters: KERNEL, and those of attention_sizes.h.
  *
- * Work and order. Documents are cut in slabs of 256 tokens (128 where groups are few: more jobs). A job is (group, slab of queries,
- * slab of keys); it keeps dk and dv of its keys in scratch. Jobs run in waves by the distance
- * between the two slabs, 0 first: in one wave no two jobs share a query slab or a key slab, so they
- * add to dq, dk and dv without atomics, in an order that the document alone determines. Within a
- * job: heads ascending, tiles of queries ascending, blocks of keys ascending. With GATHER the tile is a
- * token's heads, and the keys are the selected ones of the slab.
+ * Work and order. Documents are cut in slabs of 256 tokens (128 where groups are few: more jobs). A
+ * job is (group, slab of queries, slab of keys); it keeps dk and dv of its keys in scratch. Jobs
+ * run in waves by the distance between the two slabs, 0 first: in one wave no two jobs share a
+ * query slab or a key slab, so they add to dq, dk and dv without atomics, in an order that the
+ * document alone determines. Within a job: heads ascending, tiles of queries ascending, blocks of keys ascending.
+ * With GATHER the tile is a token's heads, and the keys are the selected ones of the slab.
  * Scratch per thread: SCRATCH_BYTES, the size of AgScratch. With H', V' (H, HV rounded up to a
  * multiple of 16) and slab = G < 4 ? 128 : 256 it is at most
  *   4 * (2 * slab * (H' + V') + 32 * (H + HV + 2 * H' + V') + 64 * 64 + 128 + slab) + 64.
@@ -127,10 +127,10 @@ AT_INLINE void ag_softmax(float *p, float *ds, int64_t nk, const uint32_t *words
 	}
 }
 
-/* ag_keys - dst[k][W] += sum over the lanes of s[k][lane] src[lane][W], with mode as in at_tile; keys
- * from `low` on have the upper half of the lanes only. */
-AT_INLINE void ag_keys(int64_t low, int64_t nk, int64_t rows, const float *s, const float *src, int W,
-                       float *dst, int mode)
+/* ag_keys - dst[k][W] += sum over the lanes of s[k][lane] src[lane][W], with mode as in at_tile;
+ * keys from `low` on have the upper half of the lanes only. */
+AT_INLINE void ag_keys(int64_t low, int64_t nk, int64_t rows, const float *s, const float *src,
+                       int W, float *dst, int mode)
 {
 	const int half = LANES / 2;
 
@@ -141,9 +141,10 @@ AT_INLINE void ag_keys(int64_t low, int64_t nk, int64_t rows, const float *s, co
 }
 
 /* ag_block - nk packed keys against the tile: adds to its dq, and to dk and dv (mode 1) or writes
- * them (mode 0), whose rows go with those of k and v. The lower half of the lanes sees `low` keys. */
-static void ag_block(AgScratch *w, const float *k, const float *v, float *dk, float *dv, int64_t low,
-                     int64_t nk, const uint32_t *words, int mode)
+ * them (mode 0), whose rows go with those of k and v. The lower half of the lanes sees the first
+ * `low` keys. */
+static void ag_block(AgScratch *w, const float *k, const float *v, float *dk, float *dv,
+                     int64_t low, int64_t nk, const uint32_t *words, int mode)
 {
 	AgTile *x = &w->tile;
 	int64_t up = AT_ROUND(nk, AT_ROWS), split = low < nk ? low : up;

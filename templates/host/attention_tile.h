@@ -131,9 +131,9 @@ AT_INLINE int64_t at_low(int64_t q, int64_t k0, int64_t nk)
 	return low < nk ? low : nk;
 }
 
-/* at_exp2 - 2^x for x <= 126, 0 below -126.5, NaN for NaN; error < 1.5 ulp. The integer part becomes the exponent
- * field: at -127 the field is 0, and with it the result. Polynomial: Chebyshev fit of
- * (2^r - 1) / r on [-1/2, 1/2]. */
+/* at_exp2 - 2^x for x <= 126, 0 below -126.5, NaN for NaN; error < 1.5 ulp. The integer part
+ * becomes the exponent field: at -127 the field is 0, and with it the result. Polynomial:
+ * Chebyshev fit of (2^r - 1) / r on [-1/2, 1/2]. */
 AT_INLINE Vf at_exp2(Vf x)
 {
 	x = v_max(v_set(-127.0f), x); /* in this order: a > b ? a : b keeps a NaN in b */

@@ -1,7 +1,7 @@
 /* lanes.h - vectors of VW floats, by the vector extension of gcc and clang.
  *
- * VW is 16 with AVX-512, 8 with AVX, else 4 (SSE2, NEON, anything). The kernels that use it sum in an
- * order that does not depend on VW. Loads and stores need no alignment.
+ * VW is 16 with AVX-512, 8 with AVX, else 4 (SSE2, NEON, anything). The kernels that use
+ * it sum in an order that does not depend on VW. Loads and stores need no alignment.
  */
 #ifndef GLMC_LANES_H
 #define GLMC_LANES_H

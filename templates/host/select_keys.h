@@ -150,7 +150,7 @@ static void sk_take(const float *x, int64_t n, Vi at, uint32_t *out)
 	}
 }
 
-/* sk_tile - writes the selections of `rows` queries q0 .. of the document that starts at `first`. */
+/* sk_tile - writes the selections of `rows` queries q0 .. of a document that starts at `first`. */
 static void sk_tile(const SkArgs *a, SkScratch *s, int64_t first, int64_t q0, int64_t rows)
 {
 	int64_t n = q0 + rows, t = first + q0;

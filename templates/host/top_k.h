@@ -5,7 +5,7 @@
  * With GROUPS > 1 the experts form GROUPS equal runs; a group counts the sum of its two largest
  * scores, and only experts of the KEPT_GROUPS best groups (lowest first among equals) take part.
  *
- * arg: scores f32[T,EXPERTS] (with the correction bias, if there is one), ids i32[T,TOP_K] (written).
+ * arg: scores f32[T,EXPERTS] (with the correction bias, if any), ids i32[T,TOP_K] (written).
  * Parameters: KERNEL, EXPERTS, TOP_K, GROUPS (1), KEPT_GROUPS (1). No scratch.
  *
  * Jobs are 32 tokens. The best so far are kept in order; nearly every other score fails the one

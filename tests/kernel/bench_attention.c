@@ -26,7 +26,8 @@ enum { SELECTION = 1 };
 #include "pool.h"
 #include "check.h"
 
-enum { QW = HEADS * HEAD_DIM, OW = HEADS * V_DIM, KW = KV_HEADS * HEAD_DIM, VW_ = KV_HEADS * V_DIM };
+enum { QW = HEADS * HEAD_DIM, OW = HEADS * V_DIM, KW = KV_HEADS * HEAD_DIM,
+       VALUE_W = KV_HEADS * V_DIM };
 
 static double now(void)
 {
@@ -76,10 +77,11 @@ static double peak(void)
 static void measure(int ndoc, int S, int threads)
 {
 	size_t T = (size_t)ndoc * (size_t)S;
-	float *q = check_values(T * QW, 1), *k = check_values(T * KW, 1), *v = check_values(T * VW_, 1);
+	float *q = check_values(T * QW, 1), *k = check_values(T * KW, 1);
+	float *v = check_values(T * VALUE_W, 1);
 	float *o = check_values(T * OW, 1), *lse = check_values(T * HEADS, 1);
 	float *dy = check_values(T * OW, 1), *dq = check_values(T * QW, 1);
-	float *dk = check_values(T * KW, 1), *dv = check_values(T * VW_, 1);
+	float *dk = check_values(T * KW, 1), *dv = check_values(T * VALUE_W, 1);
 	float *qi = check_values(T * INDEX_HEADS * INDEX_DIM, 1), *ki = check_values(T * INDEX_DIM, 1);
 	float *w = check_values(T * INDEX_HEADS, 1), *sel = check_values(T * SELW, 1);
 	int32_t cu[8], *pos = malloc(T * sizeof *pos);

@@ -16,10 +16,12 @@
 #include "pool.h"
 #include "check.h"
 
-#define DOCUMENTED_FWD (4 * (64 * (AT_HP + AT_VP + 32) + AT_TILES * 32 * (HEAD_DIM + AT_VP + 2) + 96) + \
-                        (GATHER ? 128 * SELW : 0))
-#define DOCUMENTED_BWD (4 * (2 * AG_SLAB * (AT_HP + AT_VP) + 32 * (HEAD_DIM + V_DIM + 2 * AT_HP + AT_VP) + \
-                             64 * 64 + 128 + AG_SLAB) + 64)
+#define DOCUMENTED_FWD                                                                          \
+	(4 * (64 * (AT_HP + AT_VP + 32) + AT_TILES * 32 * (HEAD_DIM + AT_VP + 2) + 96) +            \
+	 (GATHER ? 128 * SELW : 0))
+#define DOCUMENTED_BWD                                                                          \
+	(4 * (2 * AG_SLAB * (AT_HP + AT_VP) + 32 * (HEAD_DIM + V_DIM + 2 * AT_HP + AT_VP) +         \
+	      64 * 64 + 128 + AG_SLAB) + 64)
 
 _Static_assert(sizeof(AtScratch) <= DOCUMENTED_FWD, "scratch of attention.h as documented");
 _Static_assert(sizeof(AgScratch) <= DOCUMENTED_BWD, "scratch of attention_grad.h as documented");
@@ -45,8 +47,8 @@ static int seen(const Data *d, int64_t first, int64_t t, int64_t u)
 	return !d->sel || (d->sel[(first + t) * SELW + u / 32] >> (u % 32) & 1);
 }
 
-/* Every query selects a random half or tenth of the keys; one in 11 selects nothing. Bits beyond the
- * diagonal are noise that kernels must not look at. */
+/* Every query selects a random half or tenth of the keys; one in 11 selects nothing. Bits
+ * beyond the diagonal are noise that kernels must not look at. */
 static void select_random(Data *d)
 {
 	size_t n = (size_t)d->T * SELW;
@@ -246,7 +248,7 @@ static void packing(const int *docs)
 	data_free(&d);
 }
 
-/* What is not finite stays visible: a NaN in one query makes that head's output NaN, and only it. */
+/* What is not finite stays visible: a NaN in a query makes that head's output NaN, and no other. */
 static void not_finite(void)
 {
 	Data d;

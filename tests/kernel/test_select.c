@@ -1,8 +1,8 @@
 /* test_select.c - select_keys.h against a sort, exactly, and its bits.
  *
- * One variant per executable: macros from a line of variants_route.txt. Operands are small integers, so
- * that scores are exact in float32 and full of ties; then fractions, where every selected key must
- * score (in double) what the best left-out key scores, up to rounding. Also: 1 and 3 threads give
+ * One variant per executable: macros from a line of variants_route.txt. Operands are small
+ * integers, so that scores are exact in float32 and full of ties; then fractions, where every
+ * selected key must score (in double) what the best left-out key scores, up to rounding. Also: 1 and 3 threads give
  * equal words, and so does a document alone.
  */
 #include "select_keys.h"
@@ -38,7 +38,7 @@ static double score(const float *q, const float *k, const float *w)
 	return sum;
 }
 
-/* One query: how many keys beat key u (a larger score, or an equal one and a lower index) decides. */
+/* One query: how many keys beat key u, by a larger score or an equal one at a lower index? */
 static void check_row(const double *s, int64_t t, const uint32_t *sel, int exact, size_t at)
 {
 	double worst = 1e300, best = -1e300;
