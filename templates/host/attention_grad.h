@@ -13,7 +13,8 @@
  * job is (group, slab of queries, slab of keys); it keeps dk and dv of its keys in scratch. Jobs
  * run in waves by the distance between the two slabs, 0 first: in one wave no two jobs share a
  * query slab or a key slab, so they add to dq, dk and dv without atomics, in an order that the
- * document alone determines. Within a job: heads ascending, tiles of queries ascending, blocks of keys ascending.
+ * document alone determines. Within a job: heads, then tiles of queries, then blocks of keys, all
+ * ascending.
  * With GATHER the tile is a token's heads, and the keys are the selected ones of the slab.
  * Scratch per thread: SCRATCH_BYTES, the size of AgScratch. With H', V' (H, HV rounded up to a
  * multiple of 16) and slab = G < 4 ? 128 : 256 it is at most

@@ -2,8 +2,8 @@
  *
  * One variant per executable: macros from a line of variants_route.txt. Operands are small
  * integers, so that scores are exact in float32 and full of ties; then fractions, where every
- * selected key must score (in double) what the best left-out key scores, up to rounding. Also: 1 and 3 threads give
- * equal words, and so does a document alone.
+ * selected key must score (in double) what the best left-out key scores, up to rounding.
+ * Also: 1 and 3 threads give equal words, and so does a document alone.
  */
 #include "select_keys.h"
 
