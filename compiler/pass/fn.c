@@ -238,7 +238,7 @@ static void step_template(Build *b, const Node *n)
 {
 	TemplateKernel k = template_make(b->a, b->g, n, b->accumulate, b->o);
 	Step s = {.kind = STEP_LAUNCH, .span = n->span, .narg = k.nargs};
-	s.kernel = kernel_add(b->ks, k.stem, k.source, origin(b, n->span), k.file, "SCRATCH_BYTES");
+	s.kernel = kernel_add(b->ks, k.stem, k.source, origin(b, n->span), k.file, k.scratch);
 	s.arg = ARENA_ARRAY(b->a, uint32_t, k.nargs);
 	for (uint32_t i = 0; i < k.nargs; i++) {
 		if (k.args[i].val.i)

@@ -15,6 +15,7 @@ typedef struct TemplateKernel {
 	const char *stem;        /* readable part of the name, "gemm_nt" */
 	const char *source;      /* with $NAME */
 	const char *file;        /* "gemm.h" */
+	const char *scratch;     /* C expression: bytes of rt_scratch */
 	TemplateArg args[12];    /* in the order of c->arg */
 	uint32_t nargs;
 } TemplateKernel;

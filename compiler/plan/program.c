@@ -105,11 +105,6 @@ static int name_index(const Writer *w, const char *name)
 	return NO_BUF;
 }
 
-static bool is_token_input(const char *name)
-{
-	return strcmp(name, "tokens") == 0 || strcmp(name, "labels") == 0;
-}
-
 static void find_names(Writer *w)
 {
 	for (uint32_t c = 0; c < w->in->model->nclasses; c++) {
