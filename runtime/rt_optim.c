@@ -1,0 +1,259 @@
+/* rt_optim.c - the end of a step: sharded gradients, their norm, Adam, router balance, loss.
+ *
+ * Normalisation, clipping, bias update: AutoModel, sections 4.2, 4.3, 4.5. Sums over ranks are made
+ * here, in rank order, from gathered parts; the squared norm is a sum per tensor in float64, added
+ * in model order. So the bits do not depend on the pipeline's layout.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rt_int.h"
+#include "rt_keys.h"
+
+RtCommGroup rt_unit_group(const RtUnit *u)
+{
+	return u->group == RT_GROUP_EXPERT ? RT_COMM_SHARD : RT_COMM_DP;
+}
+
+static size_t elem_size(const RtUnit *u)
+{
+	return u->dtype == RT_bf16 ? 2 : 4;
+}
+
+/* This rank's part of a unit: first element and number. */
+static int64_t shard(const Rt *rt, const RtUnit *u, int64_t *n)
+{
+	RtCommGroup g = rt_unit_group(u);
+	*n = u->elems / rt_comm_size(rt->comm, g);
+	return *n * rt_comm_index(rt->comm, g);
+}
+
+void rt_gather_unit(Rt *rt, const RtUnit *u)
+{
+	int64_t n, first = shard(rt, u, &n);
+	char *all = rt_at(rt, u->param);
+	rt_comm_all_gather(rt->comm, rt_unit_group(u), all + (size_t)first * elem_size(u), all,
+	                   (size_t)n * elem_size(u));
+}
+
+/* Sums the members' gradients of this rank's shard, piece by piece, in the order of members. */
+void rt_reduce_unit(Rt *rt, const RtUnit *u)
+{
+	RtCommGroup g = rt_unit_group(u);
+	int size = rt_comm_size(rt->comm, g);
+	int64_t n, first = shard(rt, u, &n);
+	float *grad = rt_at(rt, u->grad), *parts = rt->reduce_piece;
+	size_t bytes[4096], from[4096], to[4096];
+	if (size == 1)
+		return;
+	for (int64_t at = 0; at < n; at += RT_PIECE) {
+		int64_t m = n - at < RT_PIECE ? n - at : RT_PIECE;
+		for (int k = 0; k < size; k++) {
+			bytes[k] = (size_t)m * 4;
+			from[k] = (size_t)(k * n + at) * 4;
+			to[k] = (size_t)(k * m) * 4;
+		}
+		rt_comm_exchange(rt->comm, g, grad, bytes, from, parts, bytes, to);
+		float *sum = grad + first + at;
+		memcpy(sum, parts, (size_t)m * 4);
+		for (int k = 1; k < size; k++)
+			for (int64_t i = 0; i < m; i++)
+				sum[i] += parts[k * m + i];
+	}
+}
+
+/* ---- sums over ranks ---- */
+
+static int64_t sum_int(Rt *rt, RtCommGroup g, int64_t x)
+{
+	int64_t all[4096], sum = 0;
+	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
+	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
+		sum += all[k];
+	return sum;
+}
+
+static double sum_double(Rt *rt, RtCommGroup g, double x)
+{
+	double all[4096], sum = 0;
+	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
+	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
+		sum += all[k];
+	return sum;
+}
+
+/* ---- gradient norm ---- */
+
+/* Scales the owned gradients by `scale`; square[i] = sum of squares of tensor i's owned part. */
+static void scale_and_square(Rt *rt, double scale, double *square)
+{
+	const RtProg *p = rt->p;
+	rt->env.scale = (float)scale;
+	for (int i = 0; i < p->ntensor; i++) {
+		const RtTensor *t = &p->tensors[i];
+		square[i] = 0;
+		if (t->unit < 0 || !t->grad)
+			continue;
+		const RtUnit *u = &p->units[t->unit];
+		int64_t size = t->experts ? t->experts / p->ep : 1, n, first = shard(rt, u, &n);
+		for (int d = 0; d < t->ndim; d++)
+			size *= t->dim[d];
+		int64_t lo = t->off > first ? t->off : first;
+		int64_t hi = t->off + size < first + n ? t->off + size : first + n;
+		if (lo >= hi)
+			continue;
+		void *arg[] = {(float *)rt_at(rt, u->grad) + lo, &square[i]};
+		int64_t count = hi - lo;
+		RtCall call = {.arg = arg, .n = &count, .env = &rt->env, .pool = rt->pool};
+		rt->kernel[p->k_sumsq](&call);
+	}
+}
+
+typedef struct Square {
+	int64_t order;
+	double x;
+} Square;
+
+static int by_order(const void *a, const void *b)
+{
+	const Square *x = a, *y = b;
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* square[] of this rank, summed over the dp ranks in their order, becomes (order, sum) pairs. */
+static int64_t sum_over_dp(Rt *rt, double *square, Square *out)
+{
+	const RtProg *p = rt->p;
+	int64_t n = 0;
+	size_t bytes = (size_t)p->ntensor * sizeof *square;
+	double *all = malloc(bytes * (size_t)p->dp + 1);
+	if (!all)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	rt_comm_all_gather(rt->comm, RT_COMM_DP, square, all, bytes);
+	for (int i = 0; i < p->ntensor; i++) {
+		double x = 0;
+		for (int q = 0; q < p->dp; q++)
+			x += all[q * p->ntensor + i];
+		if (p->tensors[i].grad)
+			out[n++] = (Square){p->tensors[i].order, x};
+	}
+	free(all);
+	return n;
+}
+
+static double gradient_norm(Rt *rt, double scale)
+{
+	const RtProg *p = rt->p;
+	double *square = calloc((size_t)p->ntensor + 1, sizeof *square), sum = 0;
+	Square *mine = calloc((size_t)p->ntensor + 1, sizeof *mine);
+	int64_t counts[4096], most = 0, total = 0;
+	if (!square || !mine)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	scale_and_square(rt, scale, square);
+	int64_t n = sum_over_dp(rt, square, mine);
+	rt_comm_all_gather(rt->comm, RT_COMM_PP, &n, counts, sizeof n);
+	for (int r = 0; r < p->pp; r++)
+		most = counts[r] > most ? counts[r] : most;
+	Square *part = calloc((size_t)most + 1, sizeof *part);
+	Square *all = calloc((size_t)(most * p->pp) + 1, sizeof *all);
+	if (!part || !all)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	memcpy(part, mine, (size_t)n * sizeof *mine);
+	rt_comm_all_gather(rt->comm, RT_COMM_PP, part, all, (size_t)most * sizeof *all);
+	for (int r = 0; r < p->pp; r++) {
+		memmove(all + total, all + r * most, (size_t)counts[r] * sizeof *all);
+		total += counts[r];
+	}
+	qsort(all, (size_t)total, sizeof *all, by_order);
+	for (int64_t i = 0; i < total; i++) {
+		if (!isfinite(all[i].x))
+			for (int k = 0; k < p->ntensor; k++)
+				if (p->tensors[k].order == all[i].order)
+					fprintf(stderr, "[rank %d] step %lld: the gradient of %s is not finite\n", rt->rank,
+					        (long long)rt->step, p->tensors[k].name);
+		sum += all[i].x;
+	}
+	free(square);
+	free(mine);
+	free(part);
+	free(all);
+	return sqrt(sum);
+}
+
+/* ---- update ---- */
+
+static void adam(Rt *rt, double clip)
+{
+	const RtProg *p = rt->p;
+	rt->env.scale = (float)clip;
+	rt->env.lr = (float)rt->lr;
+	for (int i = 0; i < p->nunit; i++) {
+		const RtUnit *u = &p->units[i];
+		int64_t n, first = shard(rt, u, &n);
+		if (!u->trained)
+			continue;
+		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * elem_size(u),
+		               (float *)rt_at(rt, u->grad) + first, rt_at(rt, u->m), rt_at(rt, u->v)};
+		RtCall call = {.arg = arg, .n = &n, .env = &rt->env, .pool = rt->pool};
+		rt->kernel[p->k_adam](&call);
+	}
+}
+
+/* bias += factor * sign(mean(load) - load), loads of the whole step over all ranks */
+static void balance(Rt *rt, const RtBalance *b, double factor)
+{
+	const RtTensor *t = &rt->p->tensors[b->tensor];
+	size_t bytes = (size_t)b->experts * sizeof(int64_t);
+	int64_t *load = rt_at(rt, b->load), *all = malloc(bytes * (size_t)rt->p->dp + 1), total = 0;
+	float *bias = (float *)rt_at(rt, rt->p->units[t->unit].param) + t->off;
+	if (!all)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	rt_comm_all_gather(rt->comm, RT_COMM_DP, load, all, bytes);
+	for (int64_t e = 0; e < b->experts; e++) {
+		load[e] = 0;
+		for (int q = 0; q < rt->p->dp; q++)
+			load[e] += all[q * b->experts + e];
+		total += load[e];
+	}
+	for (int64_t e = 0; e < b->experts && factor != 0; e++) {
+		int64_t below = total - load[e] * b->experts;
+		bias[e] += (float)factor * (float)((below > 0) - (below < 0));
+	}
+	memset(load, 0, bytes);
+	free(all);
+}
+
+static double step_loss(Rt *rt)
+{
+	const RtProg *p = rt->p;
+	double sum = 0;
+	for (int i = 0; p->has_labels && i < p->microbatches; i++)
+		sum += ((double *)rt_at(rt, p->loss))[i];
+	return sum_double(rt, RT_COMM_PP, sum_double(rt, RT_COMM_DP, sum));
+}
+
+void rt_optimizer(Rt *rt)
+{
+	int64_t labels = sum_int(rt, RT_COMM_DP, rt->batch.label_tokens);
+	int64_t real = sum_int(rt, RT_COMM_DP, rt->batch.real_tokens);
+	int64_t all = sum_int(rt, RT_COMM_DP, rt->batch.all_tokens);
+	double norm = gradient_norm(rt, labels ? 1.0 / (double)labels : 1.0);
+	double loss = step_loss(rt) / (labels ? (double)labels : 1.0);
+	if (!isfinite(loss) || !isfinite(norm))
+		rt_fail(rt, RT_ENUMERIC, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step,
+		        loss, norm);
+	if (rt->step == rt->dump_step)
+		rt_dump(rt, true);
+	const char *limit = rt_setting(rt, "clip_grad_norm.max_norm");
+	double most = rt_value_null(limit) ? 0 : rt_value_float(limit);
+	double clip = most > 0 && most / (norm + 1e-6) < 1 ? most / (norm + 1e-6) : 1;
+	adam(rt, clip);
+	double factor = rt_value_float(rt_setting(rt, "model.moe_overrides.gate_bias_update_factor"));
+	for (int i = 0; i < rt->p->nbalance; i++)
+		balance(rt, &rt->p->balances[i], factor);
+	rt_metrics_step(rt, loss, norm, labels, real, all);
+	if (rt->step == rt->dump_step)
+		rt_dump(rt, false);
+}

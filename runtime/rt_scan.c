@@ -1,0 +1,175 @@
+/* rt_scan.c - see rt_scan.h. */
+#include "rt_scan.h"
+
+#include <string.h>
+
+RtScan rt_scan(const char *text, size_t n)
+{
+	return (RtScan){.text = text, .n = n};
+}
+
+static bool wrong(RtScan *s, const char *what)
+{
+	if (!s->error)
+		s->error = what;
+	return false;
+}
+
+static int peek(RtScan *s)
+{
+	while (s->at < s->n && strchr(" \t\r\n", s->text[s->at]) && s->text[s->at])
+		s->at++;
+	return s->at < s->n && !s->error ? (unsigned char)s->text[s->at] : -1;
+}
+
+static bool take(RtScan *s, char c, const char *what)
+{
+	if (peek(s) != c)
+		return wrong(s, what);
+	s->at++;
+	return true;
+}
+
+bool rt_scan_open(RtScan *s, char open)
+{
+	char close = open == '{' ? '}' : ']';
+	if (!take(s, open, open == '{' ? "expected an object" : "expected a list"))
+		return false;
+	if (peek(s) != close)
+		return !s->error;
+	s->at++;
+	return false;
+}
+
+bool rt_scan_next(RtScan *s, char close)
+{
+	int c = peek(s);
+	if (c != ',' && c != close)
+		return wrong(s, close == '}' ? "expected `,` or `}`" : "expected `,` or `]`");
+	s->at++;
+	return c == ',';
+}
+
+static bool hex4(const char *p, unsigned *x)
+{
+	*x = 0;
+	for (int k = 0; k < 4; k++) {
+		int c = p[k], digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		if (digit < 0)
+			return false;
+		*x = *x * 16 + (unsigned)digit;
+	}
+	return true;
+}
+
+/* One escaped character, ASCII only: names and texts that matter here are ASCII. */
+static int escape(RtScan *s)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	unsigned x;
+	if (s->at >= s->n)
+		return -1;
+	char c = s->text[s->at++];
+	if (c == 'u' && s->n - s->at >= 4 && hex4(s->text + s->at, &x)) {
+		s->at += 4;
+		return x < 128 ? (int)x : '?';
+	}
+	const char *hit = c ? strchr(from, c) : NULL;
+	return hit ? to[hit - from] : -1;
+}
+
+bool rt_scan_string(RtScan *s, char *out, size_t size)
+{
+	size_t n = 0;
+	if (!take(s, '"', "expected a text"))
+		return false;
+	for (;;) {
+		if (s->at >= s->n)
+			return wrong(s, "a text without an end");
+		int c = (unsigned char)s->text[s->at++];
+		if (c == '"')
+			break;
+		if (c == '\\')
+			c = escape(s);
+		if (c < 32 && c >= -1)
+			return wrong(s, "a character that cannot stand in a text");
+		if (out && n + 1 >= size)
+			return wrong(s, "a text that is too long");
+		if (out)
+			out[n++] = (char)c;
+	}
+	if (out)
+		out[n] = 0;
+	return true;
+}
+
+bool rt_scan_key(RtScan *s, char *out, size_t size)
+{
+	return rt_scan_string(s, out, size) && take(s, ':', "expected `:`");
+}
+
+bool rt_scan_int(RtScan *s, int64_t *x)
+{
+	bool minus = peek(s) == '-';
+	size_t at = s->at + minus, begin = at;
+	uint64_t v = 0;
+	for (; at < s->n && s->text[at] >= '0' && s->text[at] <= '9'; at++) {
+		if (v > (uint64_t)INT64_MAX / 10 - 1)
+			return wrong(s, "a number that is too large");
+		v = v * 10 + (uint64_t)(s->text[at] - '0');
+	}
+	if (at == begin || (at < s->n && strchr(".eE", s->text[at]) && s->text[at]))
+		return wrong(s, "expected an integer");
+	s->at = at;
+	*x = minus ? -(int64_t)v : (int64_t)v;
+	return !s->error;
+}
+
+static bool skip_word(RtScan *s)
+{
+	size_t begin = s->at;
+	while (s->at < s->n && (strchr("+-.", s->text[s->at]) || (s->text[s->at] >= '0' && s->text[s->at] <= '9') ||
+	                        ((s->text[s->at] | 32) >= 'a' && (s->text[s->at] | 32) <= 'z')) && s->text[s->at])
+		s->at++;
+	return s->at > begin || wrong(s, "expected a value");
+}
+
+static bool skip(RtScan *s, int depth)
+{
+	int c = peek(s);
+	if (depth > 64)
+		return wrong(s, "nested too deep");
+	if (c == '"')
+		return rt_scan_string(s, NULL, 0);
+	if (c != '{' && c != '[')
+		return c >= 0 ? skip_word(s) : wrong(s, "expected a value");
+	char close = c == '{' ? '}' : ']';
+	for (bool more = rt_scan_open(s, (char)c); more; more = rt_scan_next(s, close)) {
+		if (c == '{' && !rt_scan_key(s, NULL, 0))
+			return false;
+		if (!skip(s, depth + 1))
+			return false;
+	}
+	return !s->error;
+}
+
+bool rt_scan_skip(RtScan *s)
+{
+	return skip(s, 0);
+}
+
+bool rt_scan_value(RtScan *s, const char **begin, size_t *size)
+{
+	peek(s);
+	size_t at = s->at;
+	if (!skip(s, 0))
+		return false;
+	*begin = s->text + at;
+	*size = s->at - at;
+	return true;
+}
+
+bool rt_scan_end(RtScan *s)
+{
+	return peek(s) < 0 && !s->error;
+}
