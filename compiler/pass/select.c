@@ -126,7 +126,7 @@ static void make_cross_entropy(Maker *m)
 	define(m, "V", dim(w, 0));
 	add_operands(m);
 	add_results(m);
-	m->k.args[m->k.nargs++] = (TemplateArg){.rows = ROWS_NONE, .row_bytes = 4 * 128 * dim(w, 0)};
+	m->k.args[m->k.nargs++] = (TemplateArg){.rows = ROWS_NONE, .row_bytes = 128 * (4 * dim(w, 0) + 8)};
 	finish(m, op_name(m->n->op), "linear_cross_entropy.h", "SCRATCH_BYTES");
 }
 
@@ -154,7 +154,7 @@ static void make_select_keys(Maker *m)
 	define(m, "INDEX_DIM", dim(in_type(m, 0), 2));
 	define(m, "TOP_K", m->n->i[0]);
 	define(m, "SELW", dim(out_type(m, 0), 1));
-	make_plain(m, "select_keys.h", "sizeof(SkScratch)");
+	make_plain(m, "select_keys.h", "SCRATCH_BYTES");
 }
 
 /* ---- routing and ends ---- */
@@ -165,14 +165,14 @@ static void make_top_k(Maker *m)
 	define(m, "TOP_K", m->n->i[0]);
 	define(m, "GROUPS", m->n->i[1] > 1 ? m->n->i[1] : 1);
 	define(m, "KEPT_GROUPS", m->n->i[1] > 1 ? m->n->i[2] : 1);
-	make_plain(m, "top_k.h", "0");
+	make_plain(m, "top_k.h", "SCRATCH_BYTES");
 }
 
 static void make_balanced_ids(Maker *m)
 {
 	define(m, "TOP_K", m->n->i[0]);
 	define(m, "EXPERTS", m->n->i[1]);
-	make_plain(m, "balanced_ids.h", "0");
+	make_plain(m, "balanced_ids.h", "SCRATCH_BYTES");
 }
 
 static void make_every_key(Maker *m)
@@ -184,7 +184,7 @@ static void make_every_key(Maker *m)
 static void make_embedding(Maker *m)
 {
 	define(m, "WIDTH", dim(out_type(m, 0), 1));
-	make_plain(m, "embedding.h", "0");
+	make_plain(m, "embedding.h", "SCRATCH_BYTES");
 }
 
 static void make_embedding_grad(Maker *m)
@@ -193,7 +193,7 @@ static void make_embedding_grad(Maker *m)
 	define(m, "VOCAB", dim(out_type(m, 0), 0));
 	define(m, "PADDING_IDX", m->n->i[0]);
 	define(m, "ACC", accumulates(m, 0));
-	make_plain(m, "embedding_grad.h", "0");
+	make_plain(m, "embedding_grad.h", "SCRATCH_BYTES");
 }
 
 TemplateKernel template_make(Arena *a, const Graph *g, const Node *n, const bool *accumulate,
@@ -206,8 +206,8 @@ TemplateKernel template_make(Arena *a, const Graph *g, const Node *n, const bool
 	case OP_head_matmul: make_head_matmul(&m); break;
 	case OP_linear_cross_entropy:
 	case OP_linear_cross_entropy_grad: make_cross_entropy(&m); break;
-	case OP_attention: make_attention(&m, 3, "attention.h", "sizeof(AtScratch)"); break;
-	case OP_attention_grad: make_attention(&m, 6, "attention_grad.h", "sizeof(AgScratch)"); break;
+	case OP_attention: make_attention(&m, 3, "attention.h", "SCRATCH_BYTES"); break;
+	case OP_attention_grad: make_attention(&m, 6, "attention_grad.h", "SCRATCH_BYTES"); break;
 	case OP_select_keys: make_select_keys(&m); break;
 	case OP_every_key: make_every_key(&m); break;
 	case OP_top_k: make_top_k(&m); break;

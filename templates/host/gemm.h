@@ -1,0 +1,56 @@
+/* gemm.h - a product of activations and weights, or of a group of rows and each expert's weights.
+ *
+ * arg: a, b, c, then the operands of the epilogue.
+ *   FORM 0, 1   a f32[rows, K]   b f32[N, K] (1: [K, N])   c f32[rows, N]
+ *   FORM 2      a f32[rows, M]   b f32[rows, N]            c f32[M, N]
+ * Parameters: KERNEL, FORM, N and K (FORM 2: M and N), ROWS_R 1 when the rows are routed rows, ACC 1
+ * to add to c, GROUPS: local experts, b (FORM 2: c) is a stack of as many matrices and the rows
+ * of expert e are group[e] .. group[e+1]; 0 for one matrix. GEMM_EPI as in gemm_core.h.
+ */
+#ifndef KERNEL
+#define KERNEL gemm
+#define FORM 0
+#define N 256
+#define K 256
+#endif
+#ifndef ROWS_R
+#define ROWS_R 0
+#endif
+#ifndef ACC
+#define ACC 0
+#endif
+#ifndef GROUPS
+#define GROUPS 0
+#endif
+
+#include "gemm_core.h"
+
+#define SCRATCH_BYTES GEMM_SCRATCH
+
+static Gemm gemm_make(const void *what, int64_t e)
+{
+	const RtCall *c = what;
+	const int64_t all = ROWS_R ? c->env->R : c->env->T;
+	const int64_t r0 = GROUPS ? c->env->group[e] : 0, r1 = GROUPS ? c->env->group[e + 1] : all;
+	const float *a = c->arg[0], *b = c->arg[1];
+	float *to = c->arg[2];
+#if FORM == 2
+	return (Gemm){.form = 2, .acc = ACC, .m = M, .n = N, .k = r1 - r0, .a = a + r0 * M, .b = b + r0 * N,
+	              .c = to + e * M * N, .lda = M, .ldb = N, .ldc = N};
+#else
+	return (Gemm){.form = FORM, .acc = ACC, .m = r1 - r0, .n = N, .k = K, .a = a + r0 * K,
+	              .b = b + e * (int64_t)N * K, .c = to + r0 * N, .lda = K, .ldb = FORM ? N : K, .ldc = N};
+#endif
+}
+
+void KERNEL(const RtCall *c);
+
+void KERNEL(const RtCall *c)
+{
+#if FORM == 2
+	const int64_t rows = M;
+#else
+	const int64_t rows = ROWS_R ? c->env->R : c->env->T;
+#endif
+	gemm_run(c, c, gemm_make, GROUPS ? GROUPS : 1, GROUPS ? 0 : rows, N);
+}

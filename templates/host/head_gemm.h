@@ -1,0 +1,42 @@
+/* head_gemm.h - a product per head.
+ *
+ *   FORM 0  a f32[T, HEADS, K]  b f32[HEADS, J, K]   c f32[T, HEADS, J]
+ *   FORM 1  a f32[T, HEADS, K]  b f32[HEADS, K, J]   c f32[T, HEADS, J]
+ *   FORM 2  a f32[T, HEADS, J]  b f32[T, HEADS, K]   c f32[HEADS, J, K]
+ * arg: a, b, c. Parameters: KERNEL, FORM, HEADS, J, K, ACC (1 adds to c).
+ */
+#ifndef KERNEL
+#define KERNEL head_gemm
+#define FORM 0
+#define HEADS 4
+#define J 16
+#define K 16
+#endif
+#ifndef ACC
+#define ACC 0
+#endif
+
+#include "gemm_core.h"
+
+#define SCRATCH_BYTES GEMM_SCRATCH
+
+static Gemm head_make(const void *what, int64_t h)
+{
+	const RtCall *c = what;
+	const float *a = c->arg[0], *b = c->arg[1];
+	float *to = c->arg[2];
+#if FORM == 2
+	return (Gemm){.form = 2, .acc = ACC, .m = J, .n = K, .k = c->env->T, .a = a + h * J, .b = b + h * K,
+	              .c = to + h * J * K, .lda = HEADS * J, .ldb = HEADS * K, .ldc = K};
+#else
+	return (Gemm){.form = FORM, .acc = ACC, .m = c->env->T, .n = J, .k = K, .a = a + h * K, .b = b + h * J * K,
+	              .c = to + h * J, .lda = HEADS * K, .ldb = FORM ? J : K, .ldc = HEADS * J};
+#endif
+}
+
+void KERNEL(const RtCall *c);
+
+void KERNEL(const RtCall *c)
+{
+	gemm_run(c, c, head_make, HEADS, FORM == 2 ? J : c->env->T, FORM == 2 ? K : J);
+}
