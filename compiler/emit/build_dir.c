@@ -2,6 +2,7 @@
 #include "build_dir.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,9 +63,9 @@ static bool write_ranks(const BuildDir *b, int pp_rank)
 		text_put(&whole, trailer, trailer_size);
 		ok = put_file(b, name, whole.s, whole.n, true);
 		text_free(&whole);
-		rt_trailer_free(trailer);
+		free(trailer);
 	}
-	rt_prog_free_text(text);
+	free(text);
 	for (int r = first + 1; ok && r < first + p->dp; r++) {
 		const char *other = path_join(b->a, b->dir, arena_printf(b->a, "rank-%03d", r));
 		const char *temp = arena_printf(b->a, "%s.tmp", other);

@@ -16,7 +16,6 @@ typedef struct LayerClass {
 	                            outputs: PORT_CARRY by name, PORT_LOSS, PORT_BALANCE */
 	WeightDecl *weights;     /* operands of OP_weight */
 	uint32_t nweights;
-	uint64_t hash;           /* of the body, weight names aside */
 } LayerClass;
 
 typedef struct Instance {
