@@ -22,8 +22,7 @@ static const OptionInfo table[] = {
 #undef OPTION
 };
 
-static const char *const commands[] = {"build", "check", "plan", "inspect", "repro",
-                                       "report", "run", "doctor"};
+static const char *const commands[] = {"build", "check", "plan", "inspect", "run", "doctor"};
 
 void options_help(void)
 {

@@ -9,6 +9,7 @@
  * points to that part. So memory grows with distinct layers, not with layers.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lower_int.h"

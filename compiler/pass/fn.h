@@ -67,7 +67,6 @@ typedef struct Step {
 	bool per_slot;           /* STEP_DISPATCH */
 	int64_t row_bytes;       /* STEP_DISPATCH, STEP_COLLECT */
 	Span span;
-	int64_t flops_token;     /* model FLOPs per token of contractions, for costs */
 } Step;
 
 typedef struct Fn {

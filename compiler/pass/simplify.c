@@ -214,7 +214,7 @@ static Graph *rebuild(Arena *a, const Graph *g, int64_t seq_max)
 	return w.to;
 }
 
-Graph *pass_simplify(Arena *a, const Graph *g, int64_t seq_max)
+Graph *simplify_graph(Arena *a, const Graph *g, int64_t seq_max)
 {
 	return rebuild(a, rebuild(a, g, seq_max), seq_max);
 }

@@ -1,0 +1,177 @@
+/* commands.c - what glmc does besides planning: build, run, doctor, inspect. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../runtime/rt_scan.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "driver.h"
+
+int command_build(Comp *c, const char *last)
+{
+	if (!driver_run(c, last))
+		return driver_status(c);
+	if (!c->opt->quiet && strcmp(last, "write") != 0)
+		printf("%s: no errors\n", c->opt->operands.v[0]);
+	return ST_OK;
+}
+
+/* ---- run ---- */
+
+/* The status that a rank gave itself: mpirun passes on the first one that is not 0, and 128 + n for a
+ * rank that a signal ended. */
+static int run_status(int wait_status)
+{
+	int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128;
+	static const int known[] = {ST_OK, ST_INPUT, ST_USAGE, ST_ENV, ST_DATA, ST_COMM, ST_NUMERIC, ST_MEMORY,
+	                            ST_BUG};
+	for (size_t i = 0; i < LEN(known); i++)
+		if (status == known[i])
+			return status;
+	return ST_COMM;
+}
+
+int command_run(const Options *o)
+{
+	Arena *a = arena_new();
+	const char *script = path_join(a, o->operands.v[0], "launch.sh");
+	VEC(char *) argv = {0};
+	int status = 0;
+	if (!file_exists(script)) {
+		fprintf(stderr, "error: %s is no build folder: there is no %s\nhelp: make one with `glmc build MODEL.glm "
+		                "--recipe R.yaml -o %s`\n", o->operands.v[0], script, o->operands.v[0]);
+		return ST_INPUT;
+	}
+	vec_push(a, &argv, (char *)(uintptr_t)"/bin/sh");
+	vec_push(a, &argv, (char *)(uintptr_t)script);
+	for (uint32_t i = 0; i < o->rest.n; i++)
+		vec_push(a, &argv, (char *)(uintptr_t)o->rest.v[i]);
+	vec_push(a, &argv, (char *)NULL);
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execv(argv.v[0], argv.v);
+		_exit(ST_ENV);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
+		fprintf(stderr, "error: cannot start %s: %s\n", script, strerror(errno));
+		return ST_ENV;
+	}
+	arena_free(a);
+	return run_status(status);
+}
+
+/* ---- doctor ---- */
+
+static bool first_line(const char *command, char *out, size_t size)
+{
+	FILE *f = popen(command, "r");
+	bool ok = f && fgets(out, (int)size, f);
+	if (ok)
+		out[strcspn(out, "\r\n")] = 0;
+	return f && pclose(f) == 0 && ok;
+}
+
+static bool report(const char *what, bool ok, const char *found, const char *cure)
+{
+	printf("  %-24s %-8s %s\n", what, ok ? "found" : "MISSING", ok ? found : cure);
+	return ok;
+}
+
+int command_doctor(const Comp *c)
+{
+	char text[256], command[600];
+	const char *cc = getenv("CC");
+	printf("host target\n");
+	snprintf(command, sizeof command, "%s --version 2>/dev/null", cc && *cc ? cc : "cc");
+	bool host = report("C compiler", first_line(command, text, sizeof text), text,
+	                   "install gcc (Debian: build-essential) or set CC");
+	host &= report("runtime library", file_exists(c->install.library), c->install.library,
+	               "build the target glmc_rt");
+	host &= report("templates", file_exists(path_join(c->arena, c->install.templates, "host/gemm.h")),
+	               c->install.templates, "reinstall glmc");
+	host &= report("models", file_exists(path_join(c->arena, c->install.models, "glm5.glm")),
+	               c->install.models, "reinstall glmc");
+	bool mpi = report("MPI in the runtime", GLMC_HAVE_MPI, "built in",
+	                  "one rank only; install libopenmpi-dev and configure again");
+	mpi &= report("mpirun", first_line("mpirun --version 2>/dev/null", text, sizeof text), text,
+	              "several ranks need it; Debian: openmpi-bin");
+	printf("cuda target\n");
+	report("NVRTC", GLMC_HAVE_CUDA, "found when glmc was configured",
+	       "install the CUDA toolkit 12.4 or newer and configure again");
+	report("GPU driver", first_line("nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null", text,
+	                                sizeof text), text, "ranks of the cuda target need libcuda.so.1; building does not");
+	printf("\nhost target: %s\ncuda target: plans (`glmc plan`); building is not done yet\n",
+	       !host ? "not usable" : mpi ? "ready" : "ready for one rank");
+	return host ? ST_OK : ST_ENV;
+}
+
+/* ---- inspect ---- */
+
+static int inspect_kernel(Arena *a, const char *dir, const char *name)
+{
+	size_t n = 0;
+	char *text = file_read(a, arena_printf(a, "%s/kernels/%s.c", dir, name), &n);
+	if (!text) {
+		fprintf(stderr, "error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
+		return ST_INPUT;
+	}
+	fwrite(text, 1, n, stdout);
+	return ST_OK;
+}
+
+/* The value of a text member, copied; "" when it is something else. */
+static const char *text_member(Arena *a, const char *value, size_t n)
+{
+	return n >= 2 && value[0] == '"' ? arena_strndup(a, value + 1, n - 2) : "";
+}
+
+static bool list_kernels(Arena *a, RtScan *s)
+{
+	char key[64];
+	const char *value;
+	size_t n;
+	for (bool more = rt_scan_open(s, '['); more; more = rt_scan_next(s, ']')) {
+		const char *name = "", *template_ = "", *origin = "";
+		for (bool member = rt_scan_open(s, '{'); member; member = rt_scan_next(s, '}')) {
+			if (!rt_scan_key(s, key, sizeof key) || !rt_scan_value(s, &value, &n))
+				return false;
+			const char **to = strcmp(key, "name") == 0 ? &name : strcmp(key, "template") == 0 ? &template_
+			                : strcmp(key, "origin") == 0 ? &origin : NULL;
+			if (to)
+				*to = text_member(a, value, n);
+		}
+		printf("%-48s %-24s %s\n", name, template_, origin);
+	}
+	return !s->error;
+}
+
+int command_inspect(const Options *o)
+{
+	Arena *a = arena_new();
+	size_t n = 0;
+	char key[64];
+	const char *dir = o->operands.v[0], *path = path_join(a, dir, "manifest.json");
+	char *text = file_read(a, path, &n);
+	if (!text) {
+		fprintf(stderr, "error: %s is no build folder: cannot read %s\n", dir, path);
+		return ST_INPUT;
+	}
+	if (o->operands.n == 2)
+		return inspect_kernel(a, dir, o->operands.v[1]);
+	RtScan s = rt_scan(text, n);
+	for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
+		if (!rt_scan_key(&s, key, sizeof key))
+			break;
+		if (!(strcmp(key, "kernels") == 0 ? list_kernels(a, &s) : rt_scan_skip(&s)))
+			break;
+	}
+	if (s.error)
+		fprintf(stderr, "error: %s: byte %zu: %s\n", path, s.at, s.error);
+	arena_free(a);
+	return s.error ? ST_INPUT : ST_OK;
+}

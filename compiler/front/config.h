@@ -1,0 +1,19 @@
+/* config.h - a Hugging Face config.json as sizes for a model. */
+#ifndef GLMC_CONFIG_H
+#define GLMC_CONFIG_H
+
+#include "lower.h"
+
+typedef struct Config {
+	SizeValue *sizes;        /* in the order of the file; rope_theta is taken out of rope_parameters */
+	uint32_t n;
+	const char *dtype;       /* "float32", "bfloat16" as the file says; NULL: it does not */
+} Config;
+
+/* config_load - NULL after diag_error. Keys that change the mathematics in a way the models here do
+ * not have (another scoring_func, biases, tied embeddings) are errors; keys without meaning here
+ * are passed over; an unknown key gets a warning. */
+Config *config_load(Arena *a, Diag *d, const char *path);
+Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size_t n);
+
+#endif

@@ -1,0 +1,92 @@
+/* graph_verify.c - the invariants of a graph, one function each. */
+#include <string.h>
+
+#include "graph.h"
+
+static const char *check_operands(Arena *a, const Graph *g, uint32_t i)
+{
+	const Node *n = &g->nodes.v[i];
+	for (uint32_t k = 0; k < n->nin; k++) {
+		if (!n->in[k].i || n->in[k].i > g->vals.n)
+			return arena_printf(a, "node %u (%s) reads a value that does not exist", i, op_name(n->op));
+		if (g->vals.v[n->in[k].i - 1].node >= i)
+			return arena_printf(a, "node %u (%s) reads %%%u before it is made", i, op_name(n->op),
+			                    n->in[k].i - 1);
+	}
+	return NULL;
+}
+
+static const char *check_results(Arena *a, const Graph *g, uint32_t i)
+{
+	const Node *n = &g->nodes.v[i];
+	for (uint32_t k = 0; k < n->nout; k++) {
+		if (!n->out[k].i || n->out[k].i > g->vals.n)
+			return arena_printf(a, "node %u (%s) has no result %u", i, op_name(n->op), k);
+		const ValInfo *v = graph_val(g, n->out[k]);
+		if (v->node != i || v->out != k)
+			return arena_printf(a, "%%%u does not know that node %u makes it", n->out[k].i - 1, i);
+	}
+	return NULL;
+}
+
+/* The types of the results are those the shape rule gives. */
+static const char *check_types(Arena *a, const Graph *g, uint32_t i)
+{
+	const Node *n = &g->nodes.v[i];
+	Type in[64], out[MAX_OUT];
+	uint32_t nout;
+	if (op_class(n->op) == CL_SOURCE)
+		return NULL;
+	if (n->nin > LEN(in))
+		return arena_printf(a, "node %u (%s) has %u operands", i, op_name(n->op), n->nin);
+	for (uint32_t k = 0; k < n->nin; k++)
+		in[k] = *graph_type(g, n->in[k]);
+	const char *wrong = op_check(a, n->op, in, n->nin, n->i, n->f, out, &nout);
+	if (wrong)
+		return arena_printf(a, "node %u (%s): %s", i, op_name(n->op), wrong);
+	for (uint32_t k = 0; k < nout; k++)
+		if (!type_equal(&out[k], graph_type(g, n->out[k])))
+			return arena_printf(a, "node %u (%s): result %u is %s, its rule says %s", i, op_name(n->op), k,
+			                    type_text(a, graph_type(g, n->out[k])), type_text(a, &out[k]));
+	return NULL;
+}
+
+/* Rows are first dimensions only, and no constant dimension is empty. */
+static const char *check_dims(Arena *a, const Graph *g, uint32_t v)
+{
+	const Type *t = &g->vals.v[v].type;
+	for (int i = 0; i < t->rank; i++) {
+		if (i && t->dim[i].kind != DIM_CONST)
+			return arena_printf(a, "%%%u: %s has rows inside", v, type_text(a, t));
+		if (t->dim[i].kind == DIM_CONST && t->dim[i].n < 1)
+			return arena_printf(a, "%%%u: %s has an empty dimension", v, type_text(a, t));
+	}
+	return NULL;
+}
+
+static const char *check_outputs(Arena *a, const Graph *g)
+{
+	for (uint32_t i = 0; i < g->outputs.n; i++) {
+		const Port *p = &g->outputs.v[i];
+		if (!p->val.i || p->val.i > g->vals.n)
+			return arena_printf(a, "result %s does not exist", p->name);
+		for (uint32_t k = 0; k < i; k++)
+			if (g->outputs.v[k].kind == p->kind && g->outputs.v[k].index == p->index &&
+			    p->kind == PORT_CARRY && strcmp(g->outputs.v[k].name, p->name) == 0)
+				return arena_printf(a, "result %s is there twice", p->name);
+	}
+	return NULL;
+}
+
+const char *graph_verify(Arena *a, const Graph *g)
+{
+	const char *wrong = NULL;
+	for (uint32_t i = 0; i < g->nodes.n && !wrong; i++) {
+		wrong = check_operands(a, g, i);
+		wrong = wrong ? wrong : check_results(a, g, i);
+		wrong = wrong ? wrong : check_types(a, g, i);
+	}
+	for (uint32_t v = 0; v < g->vals.n && !wrong; v++)
+		wrong = check_dims(a, g, v);
+	return wrong ? wrong : check_outputs(a, g);
+}

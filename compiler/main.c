@@ -1,0 +1,74 @@
+/* main.c - the command line to commands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "driver.h"
+
+static int version(void)
+{
+	printf("glmc 0.1.0 (host target%s)\n", GLMC_HAVE_MPI ? ", MPI" : ", one rank: built without MPI");
+	return ST_OK;
+}
+
+/* Commands on a model need one operand that names it. */
+static bool one_operand(const Options *o, const char *what)
+{
+	if (o->operands.n == 1)
+		return true;
+	fprintf(stderr, "glmc: `%s` takes one %s\nhelp: `glmc --help` lists commands and options\n", o->command, what);
+	return false;
+}
+
+static int on_model(Comp *c)
+{
+	const char *command = c->opt->command;
+	bool check = strcmp(command, "check") == 0;
+	if (!one_operand(c->opt, "model file"))
+		return ST_USAGE;
+	if (!check && !c->opt->recipe) {
+		fprintf(stderr, "glmc: `%s` needs --recipe R.yaml\n", command);
+		return ST_USAGE;
+	}
+	if (!driver_read(c))
+		return driver_status(c);
+	if (strcmp(command, "plan") == 0)
+		return command_plan(c);
+	return command_build(c, !check ? "write" : c->recipe ? "verify" : "fuse");
+}
+
+static int on_folder(const Options *o)
+{
+	bool inspect = strcmp(o->command, "inspect") == 0;
+	if (inspect ? o->operands.n < 1 || o->operands.n > 2 : !o->operands.n) {
+		fprintf(stderr, "glmc: `%s` takes a build folder\n", o->command);
+		return ST_USAGE;
+	}
+	return inspect ? command_inspect(o) : command_run(o);
+}
+
+int main(int argc, char **argv)
+{
+	Arena *arena = arena_new();
+	Options o;
+	int status = ST_OK;
+	if (!options_parse(arena, &o, argc, argv))
+		return ST_USAGE;
+	Comp *c = comp_new(arena, &o);
+	if (o.help)
+		options_help();
+	else if (o.version)
+		status = version();
+	else if (o.passes)
+		driver_passes();
+	else if (o.keys)
+		recipe_keys();
+	else if (strcmp(o.command, "run") == 0 || strcmp(o.command, "inspect") == 0)
+		status = on_folder(&o);
+	else if (strcmp(o.command, "doctor") == 0)
+		status = command_doctor(c);
+	else
+		status = on_model(c);
+	arena_free(arena);
+	return status;
+}

@@ -1,0 +1,127 @@
+/* passes_graph.c - the passes from a model file to kernels: once per layer class, knowing nothing
+ * of stages. */
+#include <string.h>
+
+#include "../runtime/rt_value.h"
+#include "comp.h"
+#include "front/resolve.h"
+#include "pass/autodiff.h"
+#include "pass/carry.h"
+#include "pass/simplify.h"
+
+bool pass_parse(Comp *c)
+{
+	ModelSource src = {.path = c->opt->operands.v[0], .models_dir = c->install.models};
+	c->program = program_load(c->arena, c->diag, &src, true);
+	return c->program != NULL;
+}
+
+bool pass_check(Comp *c)
+{
+	return resolve_program(c->arena, c->diag, c->program);
+}
+
+/* Sizes from config.json, and the recipe's fake gate. */
+static const SizeValue *given_sizes(Comp *c, uint32_t *n)
+{
+	VEC(SizeValue) v = {0};
+	for (uint32_t i = 0; c->config && i < c->config->n; i++)
+		vec_push(c->arena, &v, c->config->sizes[i]);
+	if (c->recipe && recipe_bool(c->recipe, "model.backend.fake_balanced_gate"))
+		vec_push(c->arena, &v, ((SizeValue){.name = "fake_balanced_gate", .kind = SIZE_BOOL, .i = 1}));
+	*n = v.n;
+	return v.v;
+}
+
+bool pass_lower(Comp *c)
+{
+	LowerOptions o = {.compute = c->compute, .storage = c->storage, .s_max = c->mesh.seq_max};
+	o.sizes = given_sizes(c, &o.nsizes);
+	c->model = model_lower(c->arena, c->diag, c->program, &o);
+	return c->model != NULL;
+}
+
+static bool attention_is(const Comp *c, const char *form)
+{
+	return c->recipe && strcmp(recipe_text(c->recipe, "glmc.attention"), form) == 0;
+}
+
+bool pass_simplify(Comp *c)
+{
+	/* `masked` keeps selections that hold every key */
+	int64_t seq_max = attention_is(c, "masked") ? 0 : c->mesh.seq_max;
+	for (uint32_t i = 0; i < c->model->nclasses; i++)
+		c->model->classes[i].fwd = simplify_graph(c->arena, c->model->classes[i].fwd, seq_max);
+	return true;
+}
+
+bool pass_drop(Comp *c)
+{
+	return !carry_drop_dead(c->arena, c->model) || pass_simplify(c);
+}
+
+bool pass_autodiff(Comp *c)
+{
+	c->joint = ARENA_ARRAY(c->arena, Joint, c->model->nclasses);
+	for (uint32_t i = 0; i < c->model->nclasses; i++) {
+		const LayerClass *l = &c->model->classes[i];
+		c->joint[i] = autodiff(c->arena, l->fwd, l->weights, l->nweights);
+	}
+	return true;
+}
+
+static bool is_exit(const Model *m, uint32_t cls)
+{
+	return m->instances[m->ninstances - 1].cls == cls;
+}
+
+bool pass_recompute(Comp *c)
+{
+	bool checkpoint = c->recipe && strcmp(recipe_text(c->recipe, "distributed.activation_checkpointing"),
+	                                      "false") != 0;
+	c->split = ARENA_ARRAY(c->arena, Split, c->model->nclasses);
+	for (uint32_t i = 0; i < c->model->nclasses; i++) {
+		SplitPolicy p = is_exit(c->model, i) ? SPLIT_EXIT : checkpoint ? SPLIT_CHECKPOINT : SPLIT_NORMAL;
+		Split s = split_recompute(c->arena, &c->joint[i], p);
+		c->split[i].f = simplify_graph(c->arena, s.f, 0);
+		c->split[i].b = simplify_graph(c->arena, s.b, 0);
+	}
+	return true;
+}
+
+/* The optimizer's kernels: Adam with the recipe's constants, and the norm. */
+static void optimizer_kernels(Comp *c)
+{
+	double beta[2] = {0.9, 0.999};
+	Text t = {0};
+	if (c->recipe) {
+		const char *decay = recipe_text(c->recipe, "optimizer.weight_decay");
+		bool decoupled = strcmp(rt_value_leaf(recipe_text(c->recipe, "optimizer._target_")), "AdamW") == 0;
+		rt_value_floats(recipe_text(c->recipe, "optimizer.betas"), beta, 2);
+		text_add(&t, "#define EPS %.17g\n#define WEIGHT_DECAY %.17g\n#define DECOUPLED %d\n",
+		         recipe_float(c->recipe, "optimizer.eps"),
+		         !rt_value_null(decay) ? rt_value_float(decay) : decoupled ? 0.01 : 0.0, decoupled);
+	}
+	text_add(&t, "#define KERNEL $NAME\n#define BETA1 %.17g\n#define BETA2 %.17g\n#include \"adam.h\"\n",
+	         beta[0], beta[1]);
+	c->k_adam = kernel_add(&c->kernels, "adam", t.s, "", "adam.h", "SCRATCH_BYTES");
+	text_free(&t);
+	c->k_sumsq = kernel_add(&c->kernels, "sumsq", "#define KERNEL $NAME\n#include \"sumsq.h\"\n", "", "sumsq.h",
+	                        "SCRATCH_BYTES");
+}
+
+bool pass_fuse(Comp *c)
+{
+	FnOptions o = {.ep = c->mesh.ep, .seq_max = c->mesh.seq_max};
+	uint32_t n = c->model->nclasses;
+	c->kernels = (KernelSet){.arena = c->arena, .index = map_new(c->arena)};
+	c->f = ARENA_ARRAY(c->arena, Fn *, n);
+	c->b = ARENA_ARRAY(c->arena, Fn *, n);
+	for (uint32_t i = 0; i < n; i++) {
+		const LayerClass *l = &c->model->classes[i];
+		c->f[i] = fn_build(c->arena, &c->kernels, c->diag, c->split[i].f, l->weights, l->nweights, &o);
+		c->b[i] = fn_build(c->arena, &c->kernels, c->diag, c->split[i].b, l->weights, l->nweights, &o);
+	}
+	optimizer_kernels(c);
+	return true;
+}

@@ -1,0 +1,24 @@
+/* device.h - what a rank runs on: memory and speed, from a device file.
+ *
+ * A device file has lines `key = value`, # begins a comment:
+ *
+ *   memory_bytes   what the device has (80 GB are 80e9)
+ *   reserve_bytes  of it, for the context, NCCL and cuBLASLt
+ *   flops          multiplications and additions per second that matrix products reach
+ *   link_bytes     bytes per second between pipeline ranks
+ *   link_us        latency of a transfer, microseconds
+ */
+#ifndef GLMC_DEVICE_H
+#define GLMC_DEVICE_H
+
+#include "../base/diag.h"
+
+typedef struct Device {
+	const char *name;
+	double memory_bytes, reserve_bytes, flops, link_bytes, link_us;
+} Device;
+
+/* device_load - false after diag_error. */
+bool device_load(Arena *a, Diag *d, const char *path, Device *out);
+
+#endif

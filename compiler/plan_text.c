@@ -1,0 +1,113 @@
+/* plan_text.c - `glmc plan`: stages, schedule, memory and prediction as text or JSON (contract,
+ * DESIGN 7). */
+#include <stdio.h>
+
+#include "base/status.h"
+#include "driver.h"
+
+typedef struct Part {
+	const char *name;
+	uint64_t bytes;
+} Part;
+
+enum { PARTS = 5 };
+
+static void parts(const PlanBytes *b, Part out[PARTS])
+{
+	out[0] = (Part){"parameters", b->parameters};
+	out[1] = (Part){"gradients", b->gradients};
+	out[2] = (Part){"optimizer", b->optimizer};
+	out[3] = (Part){"data", b->data};
+	out[4] = (Part){"activations", b->activations};
+}
+
+static bool merged(const Comp *c)
+{
+	return recipe_bool(c->recipe, "glmc.merge_accumulation");
+}
+
+static void print_actions(const ActList *l, Text *t)
+{
+	for (uint32_t i = 0; i < l->n; i++) {
+		text_add(t, "%s", i ? " " : "");
+		act_print(t, &l->v[i]);
+	}
+}
+
+static void plan_json(const Comp *c, Text *t)
+{
+	int runs = merged(c) ? 1 : c->mesh.runs;
+	text_add(t, "{\"world\": %d, \"mesh\": {\"pp\": %d, \"dp\": %d, \"ep\": %d, \"ep_shard\": %d},\n\"stages\": [",
+	         c->mesh.world, c->mesh.pp, c->mesh.dp, c->mesh.ep, c->mesh.ep_shard);
+	for (int i = 0; i < c->stages.n; i++) {
+		const Stage *s = &c->stages.v[i];
+		text_add(t, "%s\n {\"id\": %d, \"pp_rank\": %d, \"first_layer\": %d, \"last_layer\": %d, "
+		            "\"embedding\": %s, \"head\": %s}", i ? "," : "", s->id, s->pp_rank, s->first_layer,
+		         s->last_layer, s->embedding ? "true" : "false", s->head ? "true" : "false");
+	}
+	text_add(t, "],\n\"schedule\": {\"name\": \"%s\", \"microbatches\": %d, \"runs_per_step\": %d, \"compute\": [",
+	         c->schedule->name, c->mesh.microbatches * c->mesh.runs / runs, runs);
+	for (int r = 0; r < c->mesh.pp; r++) {
+		text_add(t, "%s\n \"", r ? "," : "");
+		print_actions(&c->actions[r], t);
+		text_add(t, "\"");
+	}
+	text_add(t, "]},\n\"ranks\": [");
+	for (int r = 0; r < c->mesh.pp; r++) {
+		Part p[PARTS];
+		parts(&c->plans[r].bytes, p);
+		text_add(t, "%s\n {\"pp_rank\": %d, \"peak_bytes\": %llu, \"bytes\": {", r ? "," : "", r,
+		         (unsigned long long)c->plans[r].prog->arena_bytes);
+		for (int k = 0; k < PARTS; k++)
+			text_add(t, "%s\"%s\": %llu", k ? ", " : "", p[k].name, (unsigned long long)p[k].bytes);
+		text_add(t, "}}");
+	}
+	text_add(t, "],\n\"predicted\": {\"step_us\": %.17g, \"idle_fraction\": %.17g, \"model_flops\": %.17g},\n"
+	            "\"device\": \"%s\", \"kernels\": %u}\n",
+	         c->order.makespan, c->order.idle, c->model_flops, c->device.name, c->kernels.kernels.n);
+}
+
+static void plan_human(const Comp *c, Text *t)
+{
+	int runs = merged(c) ? 1 : c->mesh.runs;
+	text_add(t, "%s on %d ranks: pp %d, dp %d, ep %d, ep_shard %d\n", c->model->name, c->mesh.world, c->mesh.pp,
+	         c->mesh.dp, c->mesh.ep, c->mesh.ep_shard);
+	text_add(t, "rows up to %lld tokens, %d per microbatch; %d microbatches a run, %d runs a step\n\n",
+	         (long long)c->mesh.seq_max, c->mesh.docs, c->mesh.microbatches * c->mesh.runs / runs, runs);
+	text_add(t, "stage  rank  layers\n");
+	for (int i = 0; i < c->stages.n; i++) {
+		const Stage *s = &c->stages.v[i];
+		text_add(t, "%5d  %4d  %d-%d%s%s\n", s->id, s->pp_rank, s->first_layer, s->last_layer,
+		         s->embedding ? "  + embedding" : "", s->head ? "  + norm, head" : "");
+	}
+	text_add(t, "\nschedule %s\n", c->schedule->name);
+	for (int r = 0; r < c->mesh.pp; r++) {
+		text_add(t, "  rank %d: ", r);
+		print_actions(&c->actions[r], t);
+		text_add(t, "\n");
+	}
+	text_add(t, "\nGB per rank   %12s", "peak");
+	Part p[PARTS];
+	parts(&c->plans[0].bytes, p);
+	for (int k = 0; k < PARTS; k++)
+		text_add(t, " %12s", p[k].name);
+	for (int r = 0; r < c->mesh.pp; r++) {
+		parts(&c->plans[r].bytes, p);
+		text_add(t, "\n  pp rank %-4d%12.3f", r, (double)c->plans[r].prog->arena_bytes / 1e9);
+		for (int k = 0; k < PARTS; k++)
+			text_add(t, " %12.3f", (double)p[k].bytes / 1e9);
+	}
+	text_add(t, "\n\npredicted for %s: %.3g s a step, %.1f %% idle, %.4g model FLOPs a step\n", c->device.name,
+	         c->order.makespan / 1e6, c->order.idle * 100, c->model_flops);
+}
+
+int command_plan(Comp *c)
+{
+	Text t = {0};
+	if (!driver_run(c, "verify"))
+		return driver_status(c);
+	(c->opt->json ? plan_json : plan_human)(c, &t);
+	fwrite(t.s, 1, t.n, stdout);
+	text_free(&t);
+	return ST_OK;
+}
