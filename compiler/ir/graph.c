@@ -177,33 +177,34 @@ uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, cons
 	return g->nodes.n - 1;
 }
 
-static Val first_out(const Graph *g, uint32_t node)
+Val graph_add1(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints, const double *floats)
 {
+	uint32_t node = graph_add(g, op, span, in, nin, ints, floats);
 	return g->nodes.v[node].out[0];
 }
 
 Val graph_op1(Graph *g, Op op, Span s, Val a)
 {
-	return first_out(g, graph_add(g, op, s, &a, 1, NULL, NULL));
+	return graph_add1(g, op, s, &a, 1, NULL, NULL);
 }
 
 Val graph_op2(Graph *g, Op op, Span s, Val a, Val b)
 {
 	Val in[] = {a, b};
-	return first_out(g, graph_add(g, op, s, in, 2, NULL, NULL));
+	return graph_add1(g, op, s, in, 2, NULL, NULL);
 }
 
 Val graph_const(Graph *g, Span s, double value, DType t)
 {
 	const int64_t i[MAX_INT] = {t};
 	const double f[2] = {value};
-	return first_out(g, graph_add(g, OP_const, s, NULL, 0, i, f));
+	return graph_add1(g, OP_const, s, NULL, 0, i, f);
 }
 
 static Val source(Graph *g, Op op, Span s, const char *name, int64_t index, const Type *t)
 {
 	const int64_t i[MAX_INT] = {index};
-	Val v = first_out(g, graph_add(g, op, s, NULL, 0, i, NULL));
+	Val v = graph_add1(g, op, s, NULL, 0, i, NULL);
 	g->vals.v[v.i - 1].type = *t;
 	g->vals.v[v.i - 1].name = name;
 	return v;
@@ -238,7 +239,7 @@ Val graph_broadcast(Graph *g, Span s, Val v, const Type *target)
 		else
 			i[0] += 16 * (target->dim[k].kind == DIM_T ? 1 : 2) + 256 * (int64_t)target->dim[k].id;
 	}
-	return first_out(g, graph_add(g, OP_broadcast, s, &v, 1, i, NULL));
+	return graph_add1(g, OP_broadcast, s, &v, 1, i, NULL);
 }
 
 Val graph_reshape(Graph *g, Span s, Val v, int rank, const int64_t *dims)
@@ -246,18 +247,18 @@ Val graph_reshape(Graph *g, Span s, Val v, int rank, const int64_t *dims)
 	int64_t i[MAX_INT] = {rank};
 	for (int k = 0; k < rank; k++)
 		i[k + 1] = dims[k];
-	return first_out(g, graph_add(g, OP_reshape, s, &v, 1, i, NULL));
+	return graph_add1(g, OP_reshape, s, &v, 1, i, NULL);
 }
 
 Val graph_slice(Graph *g, Span s, Val v, int64_t begin, int64_t size)
 {
 	const int64_t i[MAX_INT] = {begin, size};
-	return first_out(g, graph_add(g, OP_slice, s, &v, 1, i, NULL));
+	return graph_add1(g, OP_slice, s, &v, 1, i, NULL);
 }
 
 Val graph_concat(Graph *g, Span s, const Val *v, uint32_t n)
 {
-	return n == 1 ? v[0] : first_out(g, graph_add(g, OP_concat, s, v, n, NULL, NULL));
+	return n == 1 ? v[0] : graph_add1(g, OP_concat, s, v, n, NULL, NULL);
 }
 
 Val graph_cast(Graph *g, Span s, Val v, DType t)
@@ -265,5 +266,5 @@ Val graph_cast(Graph *g, Span s, Val v, DType t)
 	const int64_t i[MAX_INT] = {t};
 	if (graph_type(g, v)->dtype == t)
 		return v;
-	return first_out(g, graph_add(g, OP_cast, s, &v, 1, i, NULL));
+	return graph_add1(g, OP_cast, s, &v, 1, i, NULL);
 }

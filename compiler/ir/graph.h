@@ -140,6 +140,9 @@ Graph *graph_new(Arena *a, const char *name);
 uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints,
                    const double *floats);
 
+/* graph_add1 - graph_add, and the first result of the new node. */
+Val graph_add1(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints, const double *floats);
+
 /* op_check - would graph_add succeed? Fills out types and returns NULL, or a message in the arena
  * ("inner sizes 64 and 32 differ") that a front end can put behind a span. */
 const char *op_check(Arena *a, Op op, const Type *in, uint32_t nin, const int64_t *ints,

@@ -48,7 +48,7 @@ static Val number(GradCall *c, double x, Val like)
 static Val with_ints(GradCall *c, Op op, const Val *v, uint32_t n, int64_t i0, int64_t i1)
 {
 	const int64_t i[MAX_INT] = {i0, i1};
-	return c->g->nodes.v[graph_add(c->g, op, c->n.span, v, n, i, c->n.f)].out[0];
+	return graph_add1(c->g, op, c->n.span, v, n, i, c->n.f);
 }
 
 /* ---- sources and what has no gradient ---- */

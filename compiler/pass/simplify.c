@@ -13,7 +13,7 @@ typedef struct Walk {
 
 static Val emit(Walk *w, const Node *n, Op op, const Val *in, uint32_t nin, const int64_t *i)
 {
-	return w->to->nodes.v[graph_add(w->to, op, n->span, in, nin, i, n->f)].out[0];
+	return graph_add1(w->to, op, n->span, in, nin, i, n->f);
 }
 
 /* ---- rules: the new value of n's first result, NO_VAL when the rule does not apply ---- */
