@@ -156,7 +156,7 @@ bool pass_memory(Comp *c)
 	                 .world = c->mesh.world, .pp = c->mesh.pp, .dp = c->mesh.dp, .ep = c->mesh.ep,
 	                 .ep_shard = c->mesh.ep_shard, .microbatches = c->mesh.microbatches * c->mesh.runs,
 	                 .runs = c->mesh.runs, .docs_max = c->mesh.docs, .tokens_max = c->mesh.tokens_max,
-	                 .seq_max = c->mesh.seq_max, .storage = c->storage, .k_adam = c->k_adam,
+	                 .seq_max = c->mesh.seq_max, .storage = c->storage, .compute = c->compute, .k_adam = c->k_adam,
 	                 .k_sumsq = c->k_sumsq};
 	p->capacity = recipe_float(c->recipe, "glmc.expert_capacity");
 	p->nstages = (uint32_t)c->stages.n;

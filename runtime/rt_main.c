@@ -215,14 +215,14 @@ static void find_kernels(Rt *rt, size_t *scratch)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
 	for (int k = 0; k < rt->p->nkernel; k++) {
 		for (int i = 0; i < rt_kernel_count && !rt->kernel[k]; i++) {
-			if (strcmp(rt_kernel_table[i].name, rt->p->kernels[k]) != 0)
+			if (strcmp(rt_kernel_table[i].name, rt->p->kernels[k].name) != 0)
 				continue;
 			rt->kernel[k] = rt_kernel_table[i].run;
 			size_t need = (size_t)*rt_kernel_table[i].scratch;
 			*scratch = need > *scratch ? need : *scratch;
 		}
 		if (!rt->kernel[k])
-			rt_fail(rt, 70, "kernel %s is not in this executable", rt->p->kernels[k]);
+			rt_fail(rt, 70, "kernel %s is not in this executable", rt->p->kernels[k].name);
 	}
 }
 

@@ -15,7 +15,7 @@
 
 static const char *const op_names[] = {
 	"launch", "send", "recv", "counts", "rounds", "dispatch", "collect", "gather", "reduce", "zero",
-	"optimizer",
+	"optimizer", "gemm", "record", "wait",
 };
 static const char *const dtype_names[] = {"f32", "bf16", "f64", "i32", "u32"};
 
@@ -36,18 +36,32 @@ static const Field prog_fields[] = {
 	F(rows_max, 'l'), F(xchs, 'i'), F(slots_max, 'l'), F(experts_max, 'l'), F(arena_bytes, 'u'),
 	F(thread_scratch, 'u'), F(tokens, 'u'), F(labels, 'u'), F(loss, 'u'), F(has_tokens, 'b'),
 	F(has_labels, 'b'), F(flops_per_token, 'l'), F(k_adam, 'i'), F(k_sumsq, 'i'),
+	F(cu, 'u'), F(pos, 'u'), F(group, 'u'), F(workspace, 'u'), F(workspace_bytes, 'u'), F(streams, 'i'),
+	F(events, 'i'),
 };
 #undef F
 #define F(name, kind) {#name, offsetof(RtInstr, name), kind}
 static const Field instr_fields[] = {
 	F(kernel, 'i'), F(peer, 'i'), F(unit, 'i'), F(mb, 'i'), F(stage, 'i'), F(layer, 'i'), F(xch, 'i'),
 	F(bal, 'i'), F(topk, 'i'), F(experts, 'i'), F(body, 'i'), F(per_slot, 'b'), F(row_bytes, 'u'),
-	F(bytes, 'u'),
+	F(bytes, 'u'), F(stream, 'i'), F(event, 'i'), F(form, 'i'), F(rows, 'i'), F(heads, 'i'), F(nrow, 'l'),
+	F(ncol, 'l'), F(kcol, 'l'), F(adt, 'i'), F(bdt, 'i'), F(cdt, 'i'), F(acc, 'b'),
+};
+#undef F
+#define F(name, kind) {#name, offsetof(RtKernelInfo, name), kind}
+static const Field kernel_fields[] = {F(threads, 'i'), F(shared, 'i'), F(grid, 'i'), F(per, 'i'), F(times, 'i')};
+#undef F
+#define F(name, kind) {#name, offsetof(RtMap, name), kind}
+static const Field map_fields[] = {
+	F(kernel, 'i'), F(arg, 'i'), F(dtype, 'i'), F(rows, 'i'), F(outer, 'l'), F(inner, 'l'), F(box_outer, 'i'),
+	F(box_inner, 'i'),
 };
 #undef F
 
 enum { PROG_FIELDS = sizeof prog_fields / sizeof *prog_fields,
-       INSTR_FIELDS = sizeof instr_fields / sizeof *instr_fields };
+       INSTR_FIELDS = sizeof instr_fields / sizeof *instr_fields,
+       KERNEL_FIELDS = sizeof kernel_fields / sizeof *kernel_fields,
+       MAP_FIELDS = sizeof map_fields / sizeof *map_fields };
 
 static long long field_get(const void *base, const Field *f)
 {
@@ -104,20 +118,37 @@ static void put(Out *o, const char *fmt, ...)
 	o->n += (size_t)n;
 }
 
+/* ` name=value` for every field that differs from `none`. */
+static void print_fields(Out *o, const Field *list, int n, const void *base, const void *none)
+{
+	for (int f = 0; f < n; f++)
+		if (field_get(base, &list[f]) != field_get(none, &list[f]))
+			put(o, " %s=%lld", list[f].name, field_get(base, &list[f]));
+}
+
 static void print_tables(Out *o, const RtProg *p)
 {
 	for (int i = 0; i < p->nsetting; i++)
 		put(o, "setting %s %s\n", p->settings[i].key, p->settings[i].value);
 	for (int i = 0; i < p->nconfig; i++)
 		put(o, "config %s %s\n", p->config[i].key, p->config[i].value);
-	for (int i = 0; i < p->nkernel; i++)
-		put(o, "kernel %s\n", p->kernels[i]);
+	for (int i = 0; i < p->nkernel; i++) {
+		put(o, "kernel %s", p->kernels[i].name);
+		print_fields(o, kernel_fields, KERNEL_FIELDS, &p->kernels[i], &(RtKernelInfo){0});
+		put(o, "\n");
+	}
+	for (int i = 0; i < p->nmap; i++) {
+		put(o, "map");
+		print_fields(o, map_fields, MAP_FIELDS, &p->maps[i], &(RtMap){0});
+		put(o, "\n");
+	}
 	for (int i = 0; i < p->nunit; i++) {
 		const RtUnit *u = &p->units[i];
-		put(o, "unit %s %s %s trained=%d elems=%lld param=%llu grad=%llu m=%llu v=%llu\n", u->name,
-		    u->group == RT_GROUP_EXPERT ? "expert" : "dp", dtype_names[u->dtype], u->trained,
+		put(o, "unit %s %s %s %s trained=%d elems=%lld param=%llu grad=%llu m=%llu v=%llu master=%llu\n", u->name,
+		    u->group == RT_GROUP_EXPERT ? "expert" : "dp", dtype_names[u->dtype], dtype_names[u->stored], u->trained,
 		    (long long)u->elems, (unsigned long long)u->param, (unsigned long long)u->grad,
-		    (unsigned long long)u->m, (unsigned long long)u->v);
+		    (unsigned long long)u->m, (unsigned long long)u->v,
+		    (unsigned long long)u->master);
 	}
 	for (int i = 0; i < p->ntensor; i++) {
 		const RtTensor *t = &p->tensors[i];
@@ -137,9 +168,7 @@ static void print_instr(Out *o, const RtProg *p, const RtInstr *in)
 {
 	RtInstr none = blank_instr();
 	put(o, "%s", op_names[in->op]);
-	for (int f = 0; f < INSTR_FIELDS; f++)
-		if (field_get(in, &instr_fields[f]) != field_get(&none, &instr_fields[f]))
-			put(o, " %s=%lld", instr_fields[f].name, field_get(in, &instr_fields[f]));
+	print_fields(o, instr_fields, INSTR_FIELDS, in, &none);
 	if (in->narg)
 		put(o, " arg");
 	for (int k = 0; k < in->narg; k++)
@@ -150,7 +179,7 @@ static void print_instr(Out *o, const RtProg *p, const RtInstr *in)
 		put(o, " %lld", (long long)in->n[k]);
 	put(o, " ;");
 	if (in->kernel >= 0)
-		put(o, " %s:", p->kernels[in->kernel]);
+		put(o, " %s:", p->kernels[in->kernel].name);
 	put(o, " %s\n", in->note ? in->note : "");
 }
 
@@ -176,7 +205,7 @@ typedef struct In {
 	int number;
 	char *err;
 	bool ended;
-	int cap_setting, cap_config, cap_kernel, cap_unit, cap_tensor, cap_balance, cap_instr;
+	int cap_setting, cap_config, cap_kernel, cap_map, cap_unit, cap_tensor, cap_balance, cap_instr;
 } In;
 
 static bool fail(In *in, const char *what)
@@ -276,15 +305,15 @@ static bool read_unit(In *in)
 		return fail(in, "out of memory");
 	RtUnit *u = &in->p->units[in->p->nunit];
 	char *name = word(in), *group = word(in);
-	long long trained, elems, param, grad, m, v;
-	bool ok = name && group && dtype(word(in), &u->dtype) && named_number(word(in), "trained", &trained) &&
+	long long trained, elems, param, grad, m, v, master;
+	bool ok = name && group && dtype(word(in), &u->dtype) && dtype(word(in), &u->stored) && named_number(word(in), "trained", &trained) &&
 	          named_number(word(in), "elems", &elems) && named_number(word(in), "param", &param) &&
 	          named_number(word(in), "grad", &grad) && named_number(word(in), "m", &m) &&
-	          named_number(word(in), "v", &v);
+	          named_number(word(in), "v", &v) && named_number(word(in), "master", &master);
 	if (!ok)
 		return fail(in, "damaged unit");
 	*u = (RtUnit){.name = strdup(name), .group = strcmp(group, "expert") == 0 ? RT_GROUP_EXPERT : RT_GROUP_DP,
-	              .dtype = u->dtype, .trained = trained != 0, .elems = elems, .param = (uint64_t)param,
+	              .dtype = u->dtype, .stored = u->stored, .master = (uint64_t)master, .trained = trained != 0, .elems = elems, .param = (uint64_t)param,
 	              .grad = (uint64_t)grad, .m = (uint64_t)m, .v = (uint64_t)v};
 	in->p->nunit++;
 	return true;
@@ -333,6 +362,38 @@ static bool read_balance(In *in)
 		return fail(in, "damaged balance");
 	in->p->balances[in->p->nbalance++] = (RtBalance){(int)tensor, (uint64_t)load, experts};
 	return true;
+}
+
+/* The words `name=value` of the rest of the line. */
+static bool read_fields(In *in, const Field *list, int n, void *base)
+{
+	for (char *w; (w = word(in));) {
+		long long x;
+		int f = 0;
+		while (f < n && !named_number(w, list[f].name, &x))
+			f++;
+		if (f == n)
+			return fail(in, "unknown or damaged field");
+		field_set(base, &list[f], x);
+	}
+	return true;
+}
+
+static bool read_kernel(In *in)
+{
+	char *name = word(in);
+	if (!name || !GROW(in, kernels, nkernel, cap_kernel))
+		return fail(in, "damaged kernel");
+	RtKernelInfo *k = &in->p->kernels[in->p->nkernel++];
+	k->name = strdup(name);
+	return k->name && read_fields(in, kernel_fields, KERNEL_FIELDS, k);
+}
+
+static bool read_map(In *in)
+{
+	if (!GROW(in, maps, nmap, cap_map))
+		return fail(in, "out of memory");
+	return read_fields(in, map_fields, MAP_FIELDS, &in->p->maps[in->p->nmap++]);
 }
 
 static bool instr_word(In *in, RtInstr *i, char *w, int *mode)
@@ -407,13 +468,10 @@ static bool read_line(In *in)
 		return read_setting(in, &in->p->settings, &in->p->nsetting, &in->cap_setting);
 	if (strcmp(kind, "config") == 0)
 		return read_setting(in, &in->p->config, &in->p->nconfig, &in->cap_config);
-	if (strcmp(kind, "kernel") == 0) {
-		char *name = word(in);
-		if (!name || !GROW(in, kernels, nkernel, cap_kernel))
-			return fail(in, "damaged kernel");
-		in->p->kernels[in->p->nkernel++] = strdup(name);
-		return true;
-	}
+	if (strcmp(kind, "kernel") == 0)
+		return read_kernel(in);
+	if (strcmp(kind, "map") == 0)
+		return read_map(in);
 	if (strcmp(kind, "unit") == 0)
 		return read_unit(in);
 	if (strcmp(kind, "tensor") == 0)
@@ -455,13 +513,15 @@ static bool check_tables(const RtProg *p, char *err)
 {
 	for (int i = 0; i < p->nunit; i++) {
 		const RtUnit *u = &p->units[i];
-		uint64_t size = u->dtype == RT_bf16 ? 2 : 4, n = (uint64_t)u->elems;
+		uint64_t size = u->dtype == RT_bf16 ? 2 : 4, stored = u->stored == RT_bf16 ? 2 : 4, n = (uint64_t)u->elems;
 		int members = u->group == RT_GROUP_EXPERT ? p->ep_shard : p->dp;
 		bool ok = u->elems >= 0 && u->elems < (int64_t)1 << 44 && u->elems % members == 0 &&
 		          inside(p, u->param, n * size);
 		if (ok && u->trained)
-			ok = inside(p, u->grad, n * 4) && inside(p, u->m, n / (uint64_t)members * size) &&
-			     inside(p, u->v, n / (uint64_t)members * size);
+			ok = inside(p, u->grad, n * 4) && inside(p, u->m, n / (uint64_t)members * stored) &&
+			     inside(p, u->v, n / (uint64_t)members * stored);
+		if (ok && u->stored != u->dtype)
+			ok = u->master && inside(p, u->master, n / (uint64_t)members * stored);
 		if (!ok)
 			return bad(err, "unit", i);
 	}
@@ -513,7 +573,14 @@ static bool check_instr(const RtProg *p, int at, char *err)
 	case RT_REDUCE: ok = ok && i->unit >= 0 && i->unit < p->nunit; break;
 	case RT_ZERO: ok = ok && i->narg == 1 && inside(p, i->arg[0], i->bytes); break;
 	case RT_OPTIMIZER: break;
+	case RT_GEMM:
+		ok = ok && i->narg == 3 && i->form >= 0 && i->form <= 2 && i->rows >= 0 && i->rows <= RT_ROWS_R &&
+		     i->ncol > 0 && i->kcol > 0 && i->heads >= 0 && i->nrow >= 0;
+		break;
+	case RT_RECORD:
+	case RT_WAIT: ok = ok && i->event >= 0 && i->event < p->events; break;
 	}
+	ok = ok && i->stream >= 0 && (i->stream == 0 || i->stream < p->streams);
 	return ok || bad(err, "an operand of instruction", at);
 }
 
@@ -523,6 +590,9 @@ static bool check_prog(const RtProg *p, char *err)
 		return false;
 	if (p->k_adam < 0 || p->k_adam >= p->nkernel || p->k_sumsq < 0 || p->k_sumsq >= p->nkernel)
 		return bad(err, "optimizer kernel", p->k_adam);
+	for (int i = 0; i < p->nmap; i++)
+		if (p->maps[i].kernel < 0 || p->maps[i].kernel >= p->nkernel || p->maps[i].arg < 0)
+			return bad(err, "map", i);
 	for (int i = 0; i < p->ninstr; i++)
 		if (!check_instr(p, i, err))
 			return false;
@@ -579,7 +649,7 @@ void rt_prog_free(RtProg *p)
 	free_settings(p->settings, p->nsetting);
 	free_settings(p->config, p->nconfig);
 	for (int i = 0; i < p->nkernel; i++)
-		free(p->kernels[i]);
+		free(p->kernels[i].name);
 	for (int i = 0; i < p->nunit; i++)
 		free(p->units[i].name);
 	for (int i = 0; i < p->ntensor; i++)
@@ -589,6 +659,7 @@ void rt_prog_free(RtProg *p)
 		free(p->instrs[i].note);
 	}
 	free(p->kernels);
+	free(p->maps);
 	free(p->units);
 	free(p->tensors);
 	free(p->balances);

@@ -29,11 +29,14 @@ typedef enum RtGroup { RT_GROUP_DP, RT_GROUP_EXPERT } RtGroup;
 typedef struct RtUnit {
 	char *name;              /* "model.layers.3", "model.layers.3.experts", ... */
 	RtGroup group;
-	RtDType dtype;           /* of stored parameters, m and v */
+	RtDType dtype;           /* of `param`: what is computed with */
+	RtDType stored;          /* of parameters as checkpoints have them, of m and v */
 	bool trained;            /* has grad, m, v */
 	int64_t elems;
 	uint64_t param, grad;    /* arena offsets of the flat buffers; grad is float32 */
 	uint64_t m, v;           /* arena offsets of this rank's Adam shards, elems / size each */
+	uint64_t master;         /* stored != dtype: this rank's shard of the stored parameters, of which
+	                            `param` is the rounded copy; else 0 */
 } RtUnit;
 
 /* A checkpoint tensor, or a stack of them: `name` with "{e}" stands for E tensors, one per
@@ -63,6 +66,33 @@ typedef struct RtBalance {
 	int64_t experts;
 } RtBalance;
 
+/* What the rows of an operand are: a constant number, the tokens of the microbatch, or the routed
+ * rows of the exchange round. */
+typedef enum RtRows { RT_ROWS_CONST, RT_ROWS_T, RT_ROWS_R } RtRows;
+
+/* How a kernel of the cuda target is launched; all zero on the host target. Blocks in x:
+ * RT_GRID_FIXED `times`; RT_GRID_T, RT_GRID_R ceil(rows / per) * times; RT_GRID_SMS `times` per
+ * multiprocessor (persistent kernels). A grid of 0 blocks is not launched. */
+typedef enum RtGrid { RT_GRID_FIXED, RT_GRID_T, RT_GRID_R, RT_GRID_SMS } RtGrid;
+
+typedef struct RtKernelInfo {
+	char *name;
+	int threads, shared;     /* per block; bytes of dynamic shared memory */
+	int grid, per, times;    /* RtGrid */
+} RtKernelInfo;
+
+/* A tensor map (TMA) that a kernel gets: argument `arg` as a matrix [outer, inner] of `dtype`, read
+ * in boxes of [box_outer, box_inner] elements, 128-byte swizzle. outer is for RT_ROWS_CONST the
+ * number of rows, else that of the largest microbatch or round. Map i of a kernel is GlmcCall.map[i]
+ * in the order of the lines. */
+typedef struct RtMap {
+	int kernel, arg;
+	int dtype;               /* RtDType */
+	int rows;                /* RtRows */
+	int64_t outer, inner;
+	int box_outer, box_inner;
+} RtMap;
+
 typedef enum RtOp {
 	RT_LAUNCH,               /* kernel, arg[], n[] */
 	RT_SEND,                 /* to pipeline rank `peer`: off, row_bytes * T of microbatch mb */
@@ -77,7 +107,14 @@ typedef enum RtOp {
 	RT_GATHER,               /* all-gather parameters of `unit` */
 	RT_REDUCE,               /* reduce-scatter gradients of `unit`, summed in rank order */
 	RT_ZERO,                 /* arg[0], bytes */
-	RT_OPTIMIZER             /* normalise, norm, clip, Adam, balance, metrics: the end of a step */
+	RT_OPTIMIZER,            /* normalise, norm, clip, Adam, balance, metrics: the end of a step */
+	/* of the cuda target */
+	RT_GEMM,                 /* arg a, b, c; form, rows, ncol, kcol, heads, adt, bdt, cdt, acc. Form 0: c[rows,n] =
+	                            a[rows,k] b[n,k]'; 1: c[rows,n] = a[rows,k] b[k,n]; 2: c[n,k] = sum over rows of
+	                            a[rows,n]' b[rows,k]. heads > 0: one product per head, operands as head_matmul in
+	                            ops.def. acc: added to c */
+	RT_RECORD,               /* event: everything issued so far on `stream` */
+	RT_WAIT                  /* event: what follows on `stream` waits for it */
 } RtOp;
 
 enum { RT_MAX_INTS = 4 };
@@ -100,6 +137,13 @@ typedef struct RtInstr {
 	uint64_t *arg;           /* arena offsets */
 	int nint;
 	int64_t n[RT_MAX_INTS];  /* integer parameters of the kernel */
+	int stream;              /* 0 compute, 1 pipeline, 2 expert exchange, 3 parameters and gradients */
+	int event;               /* RT_RECORD, RT_WAIT */
+	int form, rows, heads;   /* RT_GEMM, see there; rows: RtRows */
+	int64_t nrow;            /* RT_GEMM: rows when rows is RT_ROWS_CONST */
+	int64_t ncol, kcol;
+	int adt, bdt, cdt;       /* RtDType */
+	bool acc;
 	char *note;              /* "F layer 3 model.glm:41", no newline */
 } RtInstr;
 
@@ -129,10 +173,18 @@ typedef struct RtProg {
 	bool has_tokens, has_labels;
 	int64_t flops_per_token; /* model FLOPs of one trained token, for mfu */
 	int k_adam, k_sumsq;     /* kernels of the optimizer (templates/host/adam.c) */
-	int nsetting, nconfig, nkernel, nunit, ntensor, nbalance, ninstr;
+	/* of the cuda target: arena offsets, else 0 */
+	uint64_t cu;             /* i32 [microbatches][docs_max+1] */
+	uint64_t pos;            /* i32 [microbatches][T_max] */
+	uint64_t group;          /* i32 [xchs][experts_max/ep + 1] */
+	uint64_t workspace;      /* of cuBLASLt */
+	uint64_t workspace_bytes;
+	int streams, events;
+	int nsetting, nconfig, nkernel, nmap, nunit, ntensor, nbalance, ninstr;
 	RtSetting *settings;     /* recipe: every compile and run key */
 	RtSetting *config;       /* Hugging Face config names and values the program was built for */
-	char **kernels;          /* names */
+	RtKernelInfo *kernels;
+	RtMap *maps;             /* in the order of kernels */
 	RtUnit *units;
 	RtTensor *tensors;       /* of this pipeline rank */
 	RtBalance *balances;

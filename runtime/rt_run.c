@@ -69,6 +69,9 @@ static void run_one(Rt *rt, int at)
 	case RT_REDUCE: rt_reduce_unit(rt, &rt->p->units[in->unit]); break;
 	case RT_ZERO: zero(rt, in); break;
 	case RT_OPTIMIZER: rt_optimizer(rt); break;
+	case RT_GEMM:
+	case RT_RECORD:
+	case RT_WAIT: rt_fail(rt, 70, "instruction %d is of the cuda target", at);
 	}
 }
 

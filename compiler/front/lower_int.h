@@ -35,7 +35,6 @@ typedef struct Part {
 	Graph *g;                /* outputs so far: PORT_LOSS, PORT_BALANCE */
 	VEC(WeightDecl) weights;
 	VEC(Val) weight_vals;    /* OP_weight node of each, NO_VAL: none so far */
-	VEC(Val) weight_casts;   /* the same in the compute dtype */
 	Map weight_index;        /* relative name to index */
 	VEC(Carry) inputs;       /* carried values read */
 	VEC(Carry) outputs;      /* carried values assigned */

@@ -21,7 +21,6 @@ static int64_t declare(Lower *l, const WeightDecl *decl, Span at)
 	if (!map_get(&p->weight_index, decl->name, &i)) {
 		vec_push(p->arena, &p->weights, *decl);
 		vec_push(p->arena, &p->weight_vals, NO_VAL);
-		vec_push(p->arena, &p->weight_casts, NO_VAL);
 		map_set(&p->weight_index, decl->name, p->weights.n - 1);
 		return p->weights.n - 1;
 	}
@@ -39,22 +38,19 @@ static int64_t declare(Lower *l, const WeightDecl *decl, Span at)
 	return -1;
 }
 
+/* A weight is used in the compute dtype: where parameters are stored in another, the runtime keeps
+ * a copy. Buffers are always float32. */
 static Val weight_value(Lower *l, uint32_t i, Span at)
 {
 	Part *p = l->part;
 	const WeightDecl *w = &p->weights.v[i];
-	DType use = w->buffer ? DT_f32 : l->opt->compute;
 	if (!p->weight_vals.v[i].i) {
-		p->weight_vals.v[i] = graph_weight(p->g, at, i, &w->type);
+		Type used = w->type;
+		used.dtype = w->buffer ? DT_f32 : l->opt->compute;
+		p->weight_vals.v[i] = graph_weight(p->g, at, i, &used);
 		p->g->vals.v[p->weight_vals.v[i].i - 1].name = w->name;
 	}
-	if (use == w->type.dtype)
-		return p->weight_vals.v[i];
-	if (!p->weight_casts.v[i].i) {
-		Value raw = {.kind = VK_TENSOR, .v = p->weight_vals.v[i]};
-		p->weight_casts.v[i] = lower_cast(l, at, raw, use).v;
-	}
-	return p->weight_casts.v[i];
+	return p->weight_vals.v[i];
 }
 
 Value lower_weight(Lower *l, const Expr *e)

@@ -48,7 +48,7 @@ uint32_t kernel_add(KernelSet *ks, const char *stem, const char *source, const c
 	text_add(&t, "\nextern const int64_t %s_scratch;\nconst int64_t %s_scratch = %s;\n", name, name,
 	         scratch);
 	vec_push(ks->arena, &ks->kernels,
-	         ((Kernel){name, arena_strdup(ks->arena, t.s), origin, template_}));
+	         ((Kernel){.name = name, .source = arena_strdup(ks->arena, t.s), .origin = origin, .template_ = template_}));
 	map_set(&ks->index, name, ks->kernels.n - 1);
 	text_free(&t);
 	return ks->kernels.n - 1;

@@ -5,6 +5,7 @@
 #ifndef GLMC_FN_H
 #define GLMC_FN_H
 
+#include "../../runtime/rt_prog.h"
 #include "../base/map.h"
 #include "../ir/model.h"
 
@@ -13,7 +14,8 @@ typedef struct Kernel {
 	const char *name;        /* C symbol, "row_rms_1f3a09c2" */
 	const char *source;      /* complete C file */
 	const char *origin;      /* "models/mla.glm:12" of the first place that asked for it */
-	const char *template_;   /* file in templates/host, or "generated" */
+	const char *template_;   /* file in templates/host or templates/cuda, or "generated" */
+	RtKernelInfo launch;     /* of the cuda target; the name is set in programs only */
 } Kernel;
 
 typedef struct KernelSet {

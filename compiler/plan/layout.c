@@ -101,21 +101,27 @@ static void close_unit(Layout *l, const PlanInput *in, RtUnit *u)
 {
 	int64_t members = u->group == RT_GROUP_EXPERT ? in->ep_shard : in->dp;
 	u->elems = (int64_t)round_up((uint64_t)u->elems, (uint64_t)(ALIGN_ELEMS * members));
-	uint64_t size = u->dtype == RT_bf16 ? 2 : 4, elems = (uint64_t)u->elems;
+	uint64_t size = u->dtype == RT_bf16 ? 2 : 4, stored = u->stored == RT_bf16 ? 2 : 4;
+	uint64_t elems = (uint64_t)u->elems;
 	uint64_t shard = elems / (uint64_t)members;
 	u->param = l->end;
 	l->end += round_up(elems * size, ALIGN_BYTES);
 	l->bytes.parameters += round_up(elems * size, ALIGN_BYTES);
+	if (u->stored != u->dtype) {
+		u->master = l->end;
+		l->end += round_up(shard * stored, ALIGN_BYTES);
+		l->bytes.parameters += round_up(shard * stored, ALIGN_BYTES);
+	}
 	if (!u->trained)
 		return;
 	u->grad = l->end;
 	l->end += round_up(elems * 4, ALIGN_BYTES);
 	l->bytes.gradients += round_up(elems * 4, ALIGN_BYTES);
 	u->m = l->end;
-	l->end += round_up(shard * size, ALIGN_BYTES);
+	l->end += round_up(shard * stored, ALIGN_BYTES);
 	u->v = l->end;
-	l->end += round_up(shard * size, ALIGN_BYTES);
-	l->bytes.optimizer += 2 * round_up(shard * size, ALIGN_BYTES);
+	l->end += round_up(shard * stored, ALIGN_BYTES);
+	l->bytes.optimizer += 2 * round_up(shard * stored, ALIGN_BYTES);
 }
 
 static void layout_instance(Arena *a, Layout *l, const PlanInput *in, uint32_t i)
@@ -139,7 +145,8 @@ static void layout_instance(Arena *a, Layout *l, const PlanInput *in, uint32_t i
 				vec_push(a, &l->units,
 				         ((RtUnit){.name = arena_printf(a, "%s%s", base, suffix[k]), .trained = grad,
 				                   .group = k == UNIT_EXPERTS ? RT_GROUP_EXPERT : RT_GROUP_DP,
-				                   .dtype = rt_dtype(d->type.dtype)}));
+				                   .stored = rt_dtype(d->type.dtype),
+				                   .dtype = d->buffer ? RT_f32 : rt_dtype(in->compute)}));
 				unit[k] = (int)l->units.n - 1;
 			}
 			RtUnit *u = &l->units.v[unit[k]];

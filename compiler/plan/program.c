@@ -616,14 +616,15 @@ static void end_step(Writer *w)
 static void number_kernels(Writer *w)
 {
 	int *number = ARENA_ARRAY(w->a, int, w->in->kernels->kernels.n + 1);
-	VEC(char *) names = {0};
+	VEC(RtKernelInfo) names = {0};
 	uint32_t optimizer[2] = {w->in->k_adam, w->in->k_sumsq};
 	for (uint32_t i = 0; i < w->instrs.n + 2; i++) {
 		int k = i < w->instrs.n ? w->instrs.v[i].kernel : (int)optimizer[i - w->instrs.n];
 		if (k < 0)
 			continue;
 		if (!number[k]) {
-			vec_push(w->a, &names, (char *)(uintptr_t)w->in->kernels->kernels.v[k].name);
+			vec_push(w->a, &names, w->in->kernels->kernels.v[k].launch);
+			vec_last(&names).name = arena_strdup(w->a, w->in->kernels->kernels.v[k].name);
 			number[k] = (int)names.n;
 		}
 		if (i < w->instrs.n)
