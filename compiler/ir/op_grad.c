@@ -51,13 +51,6 @@ static Val with_ints(GradCall *c, Op op, const Val *v, uint32_t n, int64_t i0, i
 	return graph_add1(c->g, op, c->n.span, v, n, i, c->n.f);
 }
 
-/* ---- sources and what has no gradient ---- */
-
-static void grad_none(GradCall *c)
-{
-	(void)c;
-}
-
 /* ---- elementwise ---- */
 
 static void grad_add(GradCall *c)
@@ -151,57 +144,76 @@ static void grad_cast(GradCall *c)
 
 /* ---- views ---- */
 
-static int const_rank(const Type *t)
+/* Constant dimensions of a type. */
+static int const_dims(const Type *t, int64_t d[MAX_RANK])
 {
-	return t->rank - (type_has_rows(t) ? 1 : 0);
-}
-
-static Val drop_dim(GradCall *c, Val v, int keep_last)
-{
-	const Type *t = graph_type(c->g, v);
-	int first = type_has_rows(t) ? 1 : 0, n = 0;
-	int64_t d[MAX_RANK];
+	int first = type_has_rows(t) ? 1 : 0;
 	for (int k = first; k < t->rank; k++)
-		if (keep_last ? k != t->rank - 2 : k != t->rank - 1)
-			d[n++] = t->dim[k].n;
-	return graph_reshape(c->g, c->n.span, v, n, d);
+		d[k - first] = t->dim[k].n;
+	return t->rank - first;
 }
 
-/* Sums d over what the broadcast repeated: last dimension, the one before, rows. */
+static Val reshape(GradCall *c, Val v, int n, const int64_t *d)
+{
+	int64_t have[MAX_RANK];
+	int m = const_dims(graph_type(c->g, v), have);
+	bool same = n == m;
+	for (int k = 0; same && k < n; k++)
+		same = have[k] == d[k];
+	return same ? v : graph_reshape(c->g, c->n.span, v, n, d);
+}
+
+static int64_t product_of(const int64_t *d, int from, int to)
+{
+	int64_t n = 1;
+	for (int k = from; k < to; k++)
+		n *= d[k];
+	return n;
+}
+
+/* Sums v over its constant dimensions first .. last, which become 1. */
+static Val sum_dims(GradCall *c, Val v, int first, int last)
+{
+	int64_t d[MAX_RANK], flat[MAX_RANK];
+	int n = const_dims(graph_type(c->g, v), d), m = 0;
+	int64_t outer = product_of(d, 0, first), inner = product_of(d, last + 1, n);
+	if (outer > 1)
+		flat[m++] = outer;
+	flat[m++] = product_of(d, first, last + 1);
+	if (inner > 1)
+		flat[m++] = inner;
+	v = op1(c, inner > 1 ? OP_sum_heads : OP_sum, reshape(c, v, m, flat));
+	for (int k = first; k <= last; k++)
+		d[k] = 1;
+	return reshape(c, v, n, d);
+}
+
+/* Sums d over what the broadcast repeated: dimensions from the last to the first, then rows. */
 static void grad_broadcast(GradCall *c)
 {
 	Type to = *graph_type(c->g, in(c, 0));
 	Val d = c->d[0];
-	int nt = const_rank(&to);
-	const Type *t = graph_type(c->g, d);
-	int nd = const_rank(t);
-	if (nd && (!nt || to.dim[to.rank - 1].n == 1) && t->dim[t->rank - 1].n != 1)
-		d = op1(c, OP_sum, d);
-	t = graph_type(c->g, d);
-	bool repeat = nd >= 2 && t->dim[t->rank - 2].n != 1 && (nt < 2 || to.dim[to.rank - 2].n == 1);
-	if (repeat && t->dim[t->rank - 1].n == 1)
-		d = op1(c, OP_sum, drop_dim(c, d, 0));
-	else if (repeat)
-		d = op1(c, OP_sum_heads, d);
+	int64_t want[MAX_RANK], have[MAX_RANK];
+	int m = const_dims(&to, want), n = const_dims(graph_type(c->g, d), have);
+	for (int last = n - 1; last >= 0; last--) {
+		int first = last;
+		while (first >= 0 && have[first] != 1 && (first < n - m || want[first - (n - m)] == 1))
+			first--;
+		if (first == last)
+			continue;
+		d = sum_dims(c, d, first + 1, last);
+		last = first + 1;
+	}
 	if (type_has_rows(graph_type(c->g, d)) && !type_has_rows(&to))
 		d = op1(c, OP_sum_rows, d);
-	int64_t dims[MAX_RANK];
-	int first = type_has_rows(&to) ? 1 : 0;
-	for (int k = first; k < to.rank; k++)
-		dims[k - first] = to.dim[k].n;
-	if (!type_equal(graph_type(c->g, d), &to))
-		d = graph_reshape(c->g, c->n.span, d, nt, dims);
-	give(c, 0, d);
+	give(c, 0, reshape(c, d, m, want));
 }
 
 static void grad_reshape(GradCall *c)
 {
-	const Type *t = graph_type(c->g, in(c, 0));
-	int first = type_has_rows(t) ? 1 : 0;
 	int64_t d[MAX_RANK];
-	for (int k = first; k < t->rank; k++)
-		d[k - first] = t->dim[k].n;
-	give(c, 0, graph_reshape(c->g, c->n.span, c->d[0], t->rank - first, d));
+	int n = const_dims(graph_type(c->g, in(c, 0)), d);
+	give(c, 0, reshape(c, c->d[0], n, d));
 }
 
 static void grad_slice(GradCall *c)
@@ -333,31 +345,48 @@ static void grad_cross_entropy(GradCall *c)
 	ice("cross_entropy is differentiated together with its projection only");
 }
 
+/* ---- rules that others share, and operators without a gradient ---- */
+
+#define SAME_RULE(name, rule) \
+	static void grad_##name(GradCall *c) \
+	{ \
+		rule(c); \
+	}
+
+SAME_RULE(sum, grad_repeat)
+SAME_RULE(sum_heads, grad_repeat)
+SAME_RULE(sum_rows, grad_repeat)
+SAME_RULE(matmul, grad_product)
+SAME_RULE(head_matmul, grad_product)
+
+#define NO_GRADIENT(name) \
+	static void grad_##name(GradCall *c) \
+	{ \
+		(void)c; \
+	}
+
+NO_GRADIENT(input)
+NO_GRADIENT(weight)
+NO_GRADIENT(const)
+NO_GRADIENT(step)
+NO_GRADIENT(detach)
+NO_GRADIENT(attention_grad)
+NO_GRADIENT(select_keys)
+NO_GRADIENT(every_key)
+NO_GRADIENT(top_k)
+NO_GRADIENT(balanced_ids)
+NO_GRADIENT(embedding_grad)
+NO_GRADIENT(linear_cross_entropy_grad)
+
 typedef void GradRule(GradCall *c);
 
-static GradRule *const rules[OP_COUNT] = {
-	[OP_add] = grad_add, [OP_sub] = grad_sub, [OP_mul] = grad_mul, [OP_div] = grad_div,
-	[OP_neg] = grad_neg, [OP_exp] = grad_exp, [OP_sqrt] = grad_sqrt, [OP_rsqrt] = grad_rsqrt,
-	[OP_tanh] = grad_tanh, [OP_erf] = grad_erf, [OP_sigmoid] = grad_sigmoid,
-	[OP_silu] = grad_silu, [OP_relu] = grad_relu, [OP_cast] = grad_cast,
-	[OP_broadcast] = grad_broadcast, [OP_reshape] = grad_reshape, [OP_slice] = grad_slice,
-	[OP_concat] = grad_concat, [OP_sum] = grad_repeat, [OP_sum_heads] = grad_repeat,
-	[OP_sum_rows] = grad_repeat, [OP_sum_slots] = grad_sum_slots, [OP_rope] = grad_rope,
-	[OP_gather] = grad_gather, [OP_scatter] = grad_scatter, [OP_matmul] = grad_product,
-	[OP_head_matmul] = grad_product, [OP_attention] = grad_attention,
-	[OP_dispatch] = grad_dispatch, [OP_dispatch_slots] = grad_dispatch_slots,
-	[OP_collect] = grad_collect, [OP_embedding] = grad_embedding,
-	[OP_cross_entropy] = grad_cross_entropy,
-	[OP_linear_cross_entropy] = grad_linear_cross_entropy,
+static GradRule *const rules[] = {
+#define OP(name, nin, nout, cls, flags, doc) grad_##name,
+#include "ops.def"
+#undef OP
 };
 
 void op_grad(GradCall *c)
 {
-	GradRule *rule = rules[c->n.op];
-	if (rule)
-		rule(c);
-	else if (!(op_flags(c->n.op) & OPF_NOGRAD))
-		ice("operator %s has no gradient rule", op_name(c->n.op));
-	else
-		grad_none(c);
+	rules[c->n.op](c);
 }

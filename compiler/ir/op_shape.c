@@ -177,10 +177,13 @@ const char *shape_sum_slots(ShapeCall *c)
 
 const char *shape_sum_heads(ShapeCall *c)
 {
-	const char *wrong = want_rank(c, 0, 3);
-	c->out[0] = c->in[0];
-	c->out[0].dim[1] = dim_const(1, NULL);
-	return wrong;
+	const Type *t = &c->in[0];
+	c->out[0] = *t;
+	if (t->rank < 2 || t->dim[t->rank - 2].kind != DIM_CONST)
+		return arena_printf(c->a, "sum_heads needs two last dimensions of constant size, not `%s`",
+		                    type_text(c->a, t));
+	c->out[0].dim[t->rank - 2] = dim_const(1, NULL);
+	return NULL;
 }
 
 const char *shape_rope(ShapeCall *c)

@@ -389,22 +389,29 @@ static void store_sum(Gen *g, const Node *n, Val v)
 	         (long long)d[nd - 1], x, target(g, v.i - 1), flat, g->accumulate[v.i - 1] ? "+=" : "=");
 }
 
-/* [K,H] -> [H] or [N,H] -> [1,H]: terms in ascending order */
+/* [..,N,H] -> [..,H] or [..,1,H]: terms in ascending order */
 static void store_sum_middle(Gen *g, const Node *n, Val v)
 {
-	int64_t d[MAX_NEST] = {0};
-	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	int64_t d[MAX_NEST] = {0}, od[MAX_NEST];
+	int nd = const_dims(graph_type(g->g, n->in[0]), d), last = nd - 1;
 	begin_own(g, v);
-	Index ix = identity(nd);
+	Index ix = identity(nd), out = ix;
 	snprintf(ix.at[nd - 2], INDEX_TEXT, "j");
-	const char *x = read_at(g, n->in[0], &ix), *to = target(g, v.i - 1);
-	int last = nd - 1;
+	snprintf(out.at[nd - 2], INDEX_TEXT, "0");
+	memcpy(od, d, sizeof od);
+	od[nd - 2] = 1;
+	char to[INDEX_TEXT];
+	flat_index(&out, od, to);
+	const char *x = read_at(g, n->in[0], &ix), *array = target(g, v.i - 1);
+	outer_loops(g, d, nd - 2);
+	text_add(&g->body, "\t\t{\n");
+	if (!g->accumulate[v.i - 1])
+		text_add(&g->body, "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[%s] = 0;\n", last,
+		         last, (long long)d[last], last, array, to);
 	text_add(&g->body,
-	         "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[i%d] = 0;\n"
 	         "\t\tfor (int64_t j = 0; j < %lld; j++)\n"
-	         "\t\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t\t%s[i%d] += %s;\n",
-	         last, last, (long long)d[last], last, to, last, (long long)d[nd - 2], last, last,
-	         (long long)d[last], last, to, last, x);
+	         "\t\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t\t%s[%s] += %s;\n\t\t}\n",
+	         (long long)d[nd - 2], last, last, (long long)d[last], last, array, to, x);
 }
 
 static int rope_arg(Gen *g, double theta, int64_t d)
