@@ -62,19 +62,23 @@ static Val join_slices(Graph *g, Span s, const Type *t, GradPart *p, uint32_t n)
 	return graph_concat(g, s, parts, np);
 }
 
-/* The whole gradient of a value, NO_VAL when nothing reaches it. */
+/* The whole gradient of a value, NO_VAL when nothing reaches it. It has the dtype of the value; that
+ * of a weight is summed over microbatches and is float32. */
 static Val total(Graph *g, Span s, Val v, Adjoint *adj)
 {
 	Type t = *graph_type(g, v);
 	GradPart *slices = ARENA_ARRAY(g->arena, GradPart, adj->parts.n + 1);
 	uint32_t n = 0;
 	Val sum = NO_VAL;
+	if (graph_def(g, v)->op == OP_weight)
+		t.dtype = DT_f32;
 	for (uint32_t k = 0; k < adj->parts.n; k++) {
-		GradPart *p = &adj->parts.v[k];
-		if (p->size)
-			slices[n++] = *p;
+		GradPart p = adj->parts.v[k];
+		p.v = graph_cast(g, s, p.v, t.dtype);
+		if (p.size)
+			slices[n++] = p;
 		else
-			sum = sum.i ? graph_op2(g, OP_add, s, sum, p->v) : p->v;
+			sum = sum.i ? graph_op2(g, OP_add, s, sum, p.v) : p.v;
 	}
 	Val joined = n ? join_slices(g, s, &t, slices, n) : NO_VAL;
 	for (uint32_t k = 0; k < n; k++) {
