@@ -2,7 +2,7 @@
 #ifndef GLMC_OP_RULES_H
 #define GLMC_OP_RULES_H
 
-#include "graph.h"
+#include "graph_eval.h"
 
 typedef struct ShapeCall {
 	Arena *a;
@@ -17,7 +17,20 @@ typedef struct ShapeCall {
 /* NULL, or what is wrong. */
 typedef const char *ShapeRule(ShapeCall *c);
 
-#define OP(name, nin, nout, cls, flags, doc) ShapeRule shape_##name;
+typedef struct EvalCall {
+	Eval *e;
+	const Node *n;
+} EvalCall;
+
+/* Fills the results, which it gets from eval_result. */
+typedef void EvalRule(EvalCall *c);
+
+/* eval_result - zeros for result k; routed rows must be known. */
+double *eval_result(EvalCall *c, uint32_t k);
+
+#define OP(name, nin, nout, cls, flags, doc) \
+	ShapeRule shape_##name; \
+	EvalRule eval_##name;
 #include "ops.def"
 #undef OP
 
