@@ -148,7 +148,7 @@ static void read_program(Rt *rt)
 {
 	char err[200];
 	size_t n = 0;
-	char *text = rt_trailer_read("/proc/self/exe", &n, err);
+	char *text = rt_trailer_read("/proc/self/exe", "program", &n, err);
 	rt->p = text ? rt_prog_read(text, n, err) : NULL;
 	free(text);
 	if (!rt->p) {

@@ -36,8 +36,9 @@ static const Field prog_fields[] = {
 	F(rows_max, 'l'), F(xchs, 'i'), F(slots_max, 'l'), F(experts_max, 'l'), F(arena_bytes, 'u'),
 	F(thread_scratch, 'u'), F(tokens, 'u'), F(labels, 'u'), F(loss, 'u'), F(has_tokens, 'b'),
 	F(has_labels, 'b'), F(flops_per_token, 'l'), F(k_adam, 'i'), F(k_sumsq, 'i'),
-	F(cu, 'u'), F(pos, 'u'), F(group, 'u'), F(workspace, 'u'), F(workspace_bytes, 'u'), F(streams, 'i'),
-	F(events, 'i'),
+	F(cu, 'u'), F(pos, 'u'), F(group, 'u'), F(workspace, 'u'), F(workspace_bytes, 'u'),
+	F(xch_send, 'u'), F(xch_recv, 'u'), F(xch_bytes, 'u'), F(xch_map, 'u'), F(xch_counts, 'u'),
+	F(streams, 'i'), F(events, 'i'),
 };
 #undef F
 #define F(name, kind) {#name, offsetof(RtInstr, name), kind}
@@ -45,7 +46,7 @@ static const Field instr_fields[] = {
 	F(kernel, 'i'), F(peer, 'i'), F(unit, 'i'), F(mb, 'i'), F(stage, 'i'), F(layer, 'i'), F(xch, 'i'),
 	F(bal, 'i'), F(topk, 'i'), F(experts, 'i'), F(body, 'i'), F(per_slot, 'b'), F(row_bytes, 'u'),
 	F(bytes, 'u'), F(stream, 'i'), F(event, 'i'), F(form, 'i'), F(rows, 'i'), F(heads, 'i'), F(nrow, 'l'),
-	F(ncol, 'l'), F(kcol, 'l'), F(adt, 'i'), F(bdt, 'i'), F(cdt, 'i'), F(acc, 'b'),
+	F(row0, 'l'), F(ncol, 'l'), F(kcol, 'l'), F(adt, 'i'), F(bdt, 'i'), F(cdt, 'i'), F(acc, 'b'),
 };
 #undef F
 #define F(name, kind) {#name, offsetof(RtKernelInfo, name), kind}
@@ -575,7 +576,7 @@ static bool check_instr(const RtProg *p, int at, char *err)
 	case RT_OPTIMIZER: break;
 	case RT_GEMM:
 		ok = ok && i->narg == 3 && i->form >= 0 && i->form <= 2 && i->rows >= 0 && i->rows <= RT_ROWS_R &&
-		     i->ncol > 0 && i->kcol > 0 && i->heads >= 0 && i->nrow >= 0;
+		     i->ncol > 0 && i->kcol > 0 && i->heads >= 0 && i->nrow >= 0 && i->row0 >= 0;
 		break;
 	case RT_RECORD:
 	case RT_WAIT: ok = ok && i->event >= 0 && i->event < p->events; break;

@@ -140,7 +140,10 @@ typedef struct RtInstr {
 	int stream;              /* 0 compute, 1 pipeline, 2 expert exchange, 3 parameters and gradients */
 	int event;               /* RT_RECORD, RT_WAIT */
 	int form, rows, heads;   /* RT_GEMM, see there; rows: RtRows */
-	int64_t nrow;            /* RT_GEMM: rows when rows is RT_ROWS_CONST */
+	int64_t nrow;            /* RT_GEMM: rows when rows is RT_ROWS_CONST; RT_ROWS_T with nrow > 0: tokens
+	                            row0 .. row0+nrow-1 as far as the microbatch has them, operands
+	                            start at row0 */
+	int64_t row0;
 	int64_t ncol, kcol;
 	int adt, bdt, cdt;       /* RtDType */
 	bool acc;
@@ -177,8 +180,14 @@ typedef struct RtProg {
 	uint64_t cu;             /* i32 [microbatches][docs_max+1] */
 	uint64_t pos;            /* i32 [microbatches][T_max] */
 	uint64_t group;          /* i32 [xchs][experts_max/ep + 1] */
-	uint64_t workspace;      /* of cuBLASLt */
+	uint64_t workspace;      /* of cuBLASLt, and of the optimizer's sums */
 	uint64_t workspace_bytes;
+	uint64_t xch_send;       /* rows of an exchange as they travel, sent and received: xch_bytes each, */
+	uint64_t xch_recv;       /* the widest row times max(rows_max, min(rows_max * ep, slots_max)) */
+	uint64_t xch_bytes;
+	uint64_t xch_map;        /* i32 [xchs][2*slots_max + rows_max]: slots by expert; slots as they are
+	                            sent; places of rows as they arrive */
+	uint64_t xch_counts;     /* i32 [ep][experts_max] */
 	int streams, events;
 	int nsetting, nconfig, nkernel, nmap, nunit, ntensor, nbalance, ninstr;
 	RtSetting *settings;     /* recipe: every compile and run key */

@@ -1,6 +1,7 @@
 /* rt_trailer.c - see rt_trailer.h. */
 #include "rt_trailer.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,51 +9,107 @@
 
 enum { TAIL = 16 };
 
-static const char mark[8] = {'G', 'L', 'M', 'C', 'P', 'R', 'O', 'G'};
+static const char mark[8] = {'G', 'L', 'M', 'C', 'P', 'A', 'R', 'T'};
 
-char *rt_trailer_make(const char *text, size_t size, size_t *out_size)
+static size_t directory_line(char *to, size_t room, const RtPart *p)
 {
-	char *out = malloc(size + TAIL);
+	return (size_t)snprintf(to, room, "%s %zu\n", p->name, p->size);
+}
+
+char *rt_trailer_make(const RtPart *parts, int n, size_t *out_size)
+{
+	size_t bytes = 0, directory = 0, at = 0;
+	for (int i = 0; i < n; i++) {
+		bytes += parts[i].size;
+		directory += directory_line(NULL, 0, &parts[i]);
+	}
+	*out_size = bytes + directory + TAIL;
+	char *out = malloc(*out_size);
 	if (!out)
 		return NULL;
-	memcpy(out, text, size);
+	for (int i = 0; i < n; i++) {
+		memcpy(out + at, parts[i].data, parts[i].size);
+		at += parts[i].size;
+	}
+	for (int i = 0; i < n; i++)
+		at += directory_line(out + at, *out_size - at, &parts[i]);
 	for (int k = 0; k < 8; k++)
-		out[size + (size_t)k] = (char)((uint64_t)size >> (8 * k) & 0xFF);
-	memcpy(out + size + 8, mark, sizeof mark);
-	*out_size = size + TAIL;
+		out[at++] = (char)((uint64_t)directory >> (8 * k) & 0xFF);
+	memcpy(out + at, mark, sizeof mark);
 	return out;
 }
 
-static char *read_text(FILE *f, size_t *size, char err[200])
+/* `size` bytes that end `before_end` bytes before the end of the file, NUL-terminated. */
+static char *read_before_end(FILE *f, uint64_t before_end, uint64_t size)
 {
-	unsigned char tail[TAIL];
-	uint64_t n = 0;
-	if (fseek(f, -TAIL, SEEK_END) || fread(tail, 1, TAIL, f) != TAIL || memcmp(tail + 8, mark, 8) != 0) {
-		snprintf(err, 200, "this executable holds no program: it was not written by `glmc build`");
+	if (fseek(f, 0, SEEK_END))
 		return NULL;
-	}
-	for (int k = 0; k < 8; k++)
-		n |= (uint64_t)tail[k] << (8 * k);
 	long end = ftell(f);
-	char *text = n < (uint64_t)end ? malloc((size_t)n + 1) : NULL;
-	if (!text || fseek(f, end - TAIL - (long)n, SEEK_SET) || fread(text, 1, (size_t)n, f) != n) {
-		snprintf(err, 200, "the program in this executable is damaged");
-		free(text);
+	if (end < 0 || before_end > (uint64_t)end || size > (uint64_t)end - before_end)
 		return NULL;
+	char *text = malloc((size_t)size + 1);
+	if (text && !fseek(f, end - (long)before_end - (long)size, SEEK_SET) &&
+	    fread(text, 1, (size_t)size, f) == size) {
+		text[size] = 0;
+		return text;
 	}
-	text[n] = 0;
-	*size = (size_t)n;
+	free(text);
+	return NULL;
+}
+
+static char *read_directory(FILE *f, uint64_t *size)
+{
+	char *tail = read_before_end(f, 0, TAIL), *text = NULL;
+	if (tail && memcmp(tail + 8, mark, 8) == 0) {
+		*size = 0;
+		for (int k = 0; k < 8; k++)
+			*size |= (uint64_t)(unsigned char)tail[k] << (8 * k);
+		text = read_before_end(f, TAIL, *size);
+	}
+	free(tail);
 	return text;
 }
 
-char *rt_trailer_read(const char *path, size_t *size, char err[200])
+/* Finds `name` in the directory: its size, and the bytes of all parts from it on. */
+static bool find_part(const char *directory, const char *name, uint64_t *size, uint64_t *to_end)
 {
+	size_t n = strlen(name);
+	bool found = false;
+	*to_end = 0;
+	for (const char *line = directory; *line;) {
+		const char *blank = strchr(line, ' '), *end = strchr(line, '\n');
+		if (!blank || !end || blank > end)
+			return false;
+		uint64_t bytes = strtoull(blank + 1, NULL, 10);
+		if (!found && (size_t)(blank - line) == n && memcmp(line, name, n) == 0) {
+			found = true;
+			*size = bytes;
+		}
+		if (found && bytes > UINT64_MAX / 2 - *to_end)
+			return false;
+		*to_end += found ? bytes : 0;
+		line = end + 1;
+	}
+	return found;
+}
+
+char *rt_trailer_read(const char *path, const char *name, size_t *size, char err[200])
+{
+	uint64_t directory_size = 0, bytes = 0, to_end = 0;
 	FILE *f = fopen(path, "rb");
 	if (!f) {
 		snprintf(err, 200, "cannot open %s", path);
 		return NULL;
 	}
-	char *text = read_text(f, size, err);
+	char *directory = read_directory(f, &directory_size), *part = NULL;
+	if (!directory)
+		snprintf(err, 200, "this executable holds no program: it was not written by `glmc build`");
+	else if (!find_part(directory, name, &bytes, &to_end))
+		snprintf(err, 200, "this executable has no part %s", name);
+	else if (!(part = read_before_end(f, TAIL + directory_size + to_end - bytes, bytes)))
+		snprintf(err, 200, "part %s of this executable is damaged", name);
+	free(directory);
 	fclose(f);
-	return text;
+	*size = (size_t)bytes;
+	return part;
 }

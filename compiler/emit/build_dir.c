@@ -58,7 +58,7 @@ static bool write_ranks(const BuildDir *b, int pp_rank)
 	if (ok) {
 		Text whole = {0};
 		size_t trailer_size = 0;
-		char *trailer = rt_trailer_make(text, size, &trailer_size);
+		char *trailer = rt_trailer_make(&(RtPart){"program", text, size}, 1, &trailer_size);
 		text_put(&whole, image, image_size);
 		text_put(&whole, trailer, trailer_size);
 		ok = put_file(b, name, whole.s, whole.n, true);
