@@ -217,7 +217,7 @@ static const char *row_stem(const Graph *g, const Cluster *cl)
 
 static void step_rows(Build *b, const Clusters *cs, const Cluster *cl)
 {
-	RowKernel k = row_kernel_make(b->a, cs, cl, b->accumulate);
+	RowKernel k = row_kernel_host(b->a, cs, cl, b->accumulate);
 	const Node *first = &b->g->nodes.v[cl->nodes[0]];
 	uint32_t region = 0;
 	BufRows rows = ROWS_NONE;

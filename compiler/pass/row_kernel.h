@@ -1,4 +1,4 @@
-/* row_kernel.h - C source for a cluster of elementwise and row operators: one pass over the rows,
+/* row_kernel.h - source for a cluster of elementwise and row operators: one pass over the rows,
  * every row's intermediate values in registers or in a small buffer that stays in the cache.
  */
 #ifndef GLMC_ROW_KERNEL_H
@@ -30,7 +30,7 @@ typedef struct RowKernel {
 
 enum { ROW_BLOCK = 32 };     /* rows of a job, and of a partial sum */
 
-/* row_kernel_make - `accumulate[val.i - 1]`: the value is added to its buffer (a weight gradient). */
-RowKernel row_kernel_make(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate);
+/* row_kernel_host - C. `accumulate[val.i - 1]`: the value is added to its buffer (a weight gradient). */
+RowKernel row_kernel_host(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate);
 
 #endif

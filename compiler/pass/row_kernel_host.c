@@ -1,4 +1,4 @@
-/* row_kernel.c - see row_kernel.h.
+/* row_kernel_host.c - row kernels of the host target, see row_kernel.h.
  *
  * A value is a leaf (an argument, a constant, or stored in a row buffer) or is written into the
  * expression of its reader. Stored values are computed in loop nests over their dimensions;
@@ -9,7 +9,7 @@
  * Sums over rows go to one partial sum per block of ROW_BLOCK rows and are added in block order
  * afterwards, so the result does not depend on the number of threads.
  */
-#include "row_kernel.h"
+#include "row_plan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,48 +22,17 @@ typedef struct Index {
 } Index;
 
 typedef struct Gen {
-	Arena *a;
-	const Graph *g;
-	const Clusters *cs;
-	const Cluster *cl;
-	const bool *accumulate;
-	bool *inside;            /* per node: in this cluster */
-	bool *stored;            /* per value: computed into a variable or buffer */
-	bool *outside;           /* per value: wanted outside the cluster */
-	uint32_t *uses;          /* per value: readers inside */
+	RowPlan p;
 	bool *read_buf;          /* per value: read from outside its nest */
-	int *arg;                /* per value: index of ROW_IN or ROW_OUT argument + 1 */
-	int *partial;            /* per value: index of ROW_PARTIAL argument + 1 */
 	int *nest_of;            /* per value: nest that computes it, 0 not yet */
-	VEC(RowArg) args;
 	Text decl, body, loop;   /* declarations of buffers; finished nests; the open nest */
 	int nest;                /* number of the open nest */
 	bool open;
-	Index shape;             /* sizes of the open nest, as text */
-	int64_t dims[MAX_NEST];
+	int64_t dims[MAX_NEST];  /* sizes of the open nest */
 	int ndims;
 	bool conflict;           /* eval read a value of the open nest at another index */
 	int64_t scratch;         /* floats of thread scratch used */
-	bool final;
 } Gen;
-
-static int const_dims(const Type *t, int64_t d[MAX_NEST])
-{
-	int first = type_has_rows(t) ? 1 : 0;
-	for (int i = first; i < t->rank; i++)
-		d[i - first] = t->dim[i].n;
-	return t->rank - first;
-}
-
-static bool same_dims(const int64_t *a, int na, const int64_t *b, int nb)
-{
-	if (na != nb)
-		return false;
-	for (int i = 0; i < na; i++)
-		if (a[i] != b[i])
-			return false;
-	return true;
-}
 
 static Index identity(int n)
 {
@@ -129,7 +98,7 @@ static Index split_index(const char *flat, const int64_t *d, int n)
 static Index broadcast_index(const Gen *g, const Node *n, const Index *ix)
 {
 	int64_t d[MAX_NEST];
-	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	int nd = row_dims(graph_type(g->p.g, n->in[0]), d);
 	Index out = {.n = nd};
 	for (int i = 0; i < nd; i++) {
 		int from = ix->n - nd + i;
@@ -180,23 +149,23 @@ static void eval_leaf(Gen *g, Text *t, Val root, const char *flat, bool identica
 	if (g->nest_of[k] && g->open && g->nest_of[k] == g->nest) {
 		if (!identical)
 			g->conflict = true;
-		text_add(t, "v%u", k);
+		text_add(t, "v%u", g->p.id[k]);
 		return;
 	}
-	if (g->stored[k])
+	if (g->p.stored[k])
 		g->read_buf[k] = true;
-	if (g->arg[k])
-		text_add(t, "a%d[%s]", g->arg[k] - 1, flat);
+	if (g->p.arg[k])
+		text_add(t, "a%d[%s]", g->p.arg[k] - 1, flat);
 	else
-		text_add(t, "b%u[%s]", k, flat);
+		text_add(t, "b%u[%s]", g->p.id[k], flat);
 }
 
 /* Appends the expression of element `ix` of value v. */
 static void eval(Gen *g, Text *t, Val v, const Index *ix)
 {
-	Val root = value_root(g->g, v);
-	const Node *n = graph_def(g->g, root);
-	uint32_t node = (uint32_t)(n - g->g->nodes.v);
+	Val root = value_root(g->p.g, v);
+	const Node *n = graph_def(g->p.g, root);
+	uint32_t node = (uint32_t)(n - g->p.g->nodes.v);
 	if (n->op == OP_const) {
 		char number[40];
 		snprintf(number, sizeof number, "%.9g", n->f[0]);
@@ -204,13 +173,13 @@ static void eval(Gen *g, Text *t, Val v, const Index *ix)
 		return;
 	}
 	int64_t dv[MAX_NEST], dr[MAX_NEST];
-	int nv = const_dims(graph_type(g->g, v), dv), nr = const_dims(graph_type(g->g, root), dr);
+	int nv = row_dims(graph_type(g->p.g, v), dv), nr = row_dims(graph_type(g->p.g, root), dr);
 	char flat[INDEX_TEXT];
 	flat_index(ix, dv, flat);
-	bool same = same_dims(dv, nv, dr, nr);
-	bool leaf = !(g->inside[node] && !g->stored[root.i - 1]) && !is_floating(g->cs, node);
+	bool same = row_same_dims(dv, nv, dr, nr);
+	bool leaf = !(g->p.inside[node] && !g->p.stored[root.i - 1]) && !is_floating(g->p.cs, node);
 	if (leaf) {
-		bool nest_shape = same_dims(dr, nr, g->dims, g->ndims);
+		bool nest_shape = row_same_dims(dr, nr, g->dims, g->ndims);
 		eval_leaf(g, t, root, flat, same && nest_shape && is_identity(ix));
 		return;
 	}
@@ -253,7 +222,7 @@ static void close_nest(Gen *g)
 
 static void open_nest(Gen *g, const int64_t *d, int nd)
 {
-	if (g->open && same_dims(g->dims, g->ndims, d, nd))
+	if (g->open && row_same_dims(g->dims, g->ndims, d, nd))
 		return;
 	close_nest(g);
 	g->open = true;
@@ -267,9 +236,10 @@ static void declare_buffer(Gen *g, uint32_t k, int64_t n)
 	if (!g->read_buf[k])
 		return;
 	if (n <= 512) {
-		text_add(&g->decl, "\t\tfloat b%u[%lld];\n", k, (long long)n);
+		text_add(&g->decl, "\t\tfloat b%u[%lld];\n", g->p.id[k], (long long)n);
 	} else {
-		text_add(&g->decl, "\t\tfloat *restrict b%u = scratch + %lld;\n", k, (long long)g->scratch);
+		text_add(&g->decl, "\t\tfloat *restrict b%u = scratch + %lld;\n", g->p.id[k],
+		         (long long)g->scratch);
 		g->scratch += (n + 15) & ~(int64_t)15;
 	}
 }
@@ -277,14 +247,14 @@ static void declare_buffer(Gen *g, uint32_t k, int64_t n)
 /* Where statements write value k: its argument, or its buffer. */
 static const char *target(Gen *g, uint32_t k)
 {
-	return g->arg[k] ? arena_printf(g->a, "a%d", g->arg[k] - 1) : arena_printf(g->a, "b%u", k);
+	return g->p.arg[k] ? arena_printf(g->p.a, "a%d", g->p.arg[k] - 1) : arena_printf(g->p.a, "b%u", g->p.id[k]);
 }
 
 static void store_map(Gen *g, const Node *n, Val v)
 {
 	uint32_t k = v.i - 1;
 	int64_t d[MAX_NEST] = {0};
-	int nd = const_dims(graph_type(g->g, v), d);
+	int nd = row_dims(graph_type(g->p.g, v), d);
 	Index ix = identity(nd);
 	Text expr = {0};
 	for (int attempt = 0;; attempt++) {
@@ -294,13 +264,13 @@ static void store_map(Gen *g, const Node *n, Val v)
 		if (op_class(n->op) == CL_MAP) {
 			eval_map(g, &expr, n, &ix);
 		} else { /* a coded view: read it as if it floated */
-			bool coded = g->cs->coded[n - g->g->nodes.v];
-			g->cs->coded[n - g->g->nodes.v] = false;
-			bool kept = g->stored[k];
-			g->stored[k] = false;
+			bool coded = g->p.cs->coded[n - g->p.g->nodes.v];
+			g->p.cs->coded[n - g->p.g->nodes.v] = false;
+			bool kept = g->p.stored[k];
+			g->p.stored[k] = false;
 			eval(g, &expr, v, &ix);
-			g->stored[k] = kept;
-			g->cs->coded[n - g->g->nodes.v] = coded;
+			g->p.stored[k] = kept;
+			g->p.cs->coded[n - g->p.g->nodes.v] = coded;
 		}
 		if (!g->conflict)
 			break;
@@ -311,12 +281,12 @@ static void store_map(Gen *g, const Node *n, Val v)
 	g->nest_of[k] = g->nest;
 	char flat[INDEX_TEXT];
 	flat_index(&ix, d, flat);
-	text_add(&g->loop, "\t\t\tconst float v%u = %s;\n", k, expr.s);
-	if (g->arg[k] || g->read_buf[k])
+	text_add(&g->loop, "\t\t\tconst float v%u = %s;\n", g->p.id[k], expr.s);
+	if (g->p.arg[k] || g->read_buf[k])
 		text_add(&g->loop, "\t\t\t%s[%s] %s v%u;\n", target(g, k), flat,
-		         g->accumulate[k] ? "+=" : "=", k);
-	if (!g->arg[k])
-		declare_buffer(g, k, type_row(graph_type(g->g, v)));
+		         g->p.accumulate[k] ? "+=" : "=", g->p.id[k]);
+	if (!g->p.arg[k])
+		declare_buffer(g, k, type_row(graph_type(g->p.g, v)));
 	text_free(&expr);
 }
 
@@ -324,7 +294,7 @@ static void store_map(Gen *g, const Node *n, Val v)
 static void store_column(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0};
-	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	int nd = row_dims(graph_type(g->p.g, n->in[0]), d);
 	Index ix = identity(nd);
 	Text expr = {0};
 	for (int attempt = 0; attempt < 2; attempt++) {
@@ -338,7 +308,7 @@ static void store_column(Gen *g, const Node *n, Val v)
 	}
 	char flat[INDEX_TEXT];
 	flat_index(&ix, d, flat);
-	text_add(&g->loop, "\t\t\ta%d[%s] += %s;\n", g->partial[v.i - 1] - 1, flat, expr.s);
+	text_add(&g->loop, "\t\t\ta%d[%s] += %s;\n", g->p.partial[v.i - 1] - 1, flat, expr.s);
 	text_free(&expr);
 }
 
@@ -347,7 +317,7 @@ static const char *read_at(Gen *g, Val v, const Index *ix)
 {
 	Text t = {0};
 	eval(g, &t, v, ix);
-	char *s = arena_strdup(g->a, t.s);
+	char *s = arena_strdup(g->p.a, t.s);
 	text_free(&t);
 	return s;
 }
@@ -358,8 +328,8 @@ static void begin_own(Gen *g, Val v)
 	uint32_t k = v.i - 1;
 	g->nest_of[k] = ++g->nest;
 	g->read_buf[k] = true;
-	if (!g->arg[k])
-		declare_buffer(g, k, type_row(graph_type(g->g, v)));
+	if (!g->p.arg[k])
+		declare_buffer(g, k, type_row(graph_type(g->p.g, v)));
 }
 
 static void outer_loops(Gen *g, const int64_t *d, int n)
@@ -371,7 +341,7 @@ static void outer_loops(Gen *g, const int64_t *d, int n)
 static void store_sum(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0};
-	int nd = const_dims(graph_type(g->g, n->in[0]), d);
+	int nd = row_dims(graph_type(g->p.g, n->in[0]), d);
 	begin_own(g, v);
 	Index ix = identity(nd), out = ix;
 	snprintf(ix.at[nd - 1], INDEX_TEXT, "j");
@@ -386,14 +356,14 @@ static void store_sum(Gen *g, const Node *n, Val v)
 	text_add(&g->body,
 	         "\t\t{\n\t\t\tfloat s = 0;\n\t\t\t_Pragma(\"omp simd reduction(+:s)\")\n"
 	         "\t\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t\ts += %s;\n\t\t\t%s[%s] %s s;\n\t\t}\n",
-	         (long long)d[nd - 1], x, target(g, v.i - 1), flat, g->accumulate[v.i - 1] ? "+=" : "=");
+	         (long long)d[nd - 1], x, target(g, v.i - 1), flat, g->p.accumulate[v.i - 1] ? "+=" : "=");
 }
 
 /* [..,N,H] -> [..,H] or [..,1,H]: terms in ascending order */
 static void store_sum_middle(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0}, od[MAX_NEST];
-	int nd = const_dims(graph_type(g->g, n->in[0]), d), last = nd - 1;
+	int nd = row_dims(graph_type(g->p.g, n->in[0]), d), last = nd - 1;
 	begin_own(g, v);
 	Index ix = identity(nd), out = ix;
 	snprintf(ix.at[nd - 2], INDEX_TEXT, "j");
@@ -405,7 +375,7 @@ static void store_sum_middle(Gen *g, const Node *n, Val v)
 	const char *x = read_at(g, n->in[0], &ix), *array = target(g, v.i - 1);
 	outer_loops(g, d, nd - 2);
 	text_add(&g->body, "\t\t{\n");
-	if (!g->accumulate[v.i - 1])
+	if (!g->p.accumulate[v.i - 1])
 		text_add(&g->body, "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[%s] = 0;\n", last,
 		         last, (long long)d[last], last, array, to);
 	text_add(&g->body,
@@ -414,20 +384,11 @@ static void store_sum_middle(Gen *g, const Node *n, Val v)
 	         (long long)d[nd - 2], last, last, (long long)d[last], last, array, to, x);
 }
 
-static int rope_arg(Gen *g, double theta, int64_t d)
-{
-	for (uint32_t i = 0; i < g->args.n; i++)
-		if (g->args.v[i].kind == ROW_ROPE && g->args.v[i].d == d && g->args.v[i].theta == theta)
-			return (int)i;
-	vec_push(g->a, &g->args, ((RowArg){.kind = ROW_ROPE, .theta = theta, .d = d}));
-	return (int)g->args.n - 1;
-}
-
 /* model_math.md 3 and 9: interleaved pairs in, halves out (i0 = 1); halves in and out (i0 = 0) */
 static void store_rope(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0};
-	int nd = const_dims(graph_type(g->g, v), d);
+	int nd = row_dims(graph_type(g->p.g, v), d);
 	int64_t half = d[nd - 1] / 2;
 	begin_own(g, v);
 	bool paired = n->i[0] != 0, adjoint = n->i[1] != 0;
@@ -454,17 +415,17 @@ static void store_rope(Gen *g, const Node *n, Val v)
 	         "\t\tfor (int64_t j = 0; j < %lld; j++) {\n"
 	         "\t\t\tconst float co = a%d[j*2], si = a%d[j*2+1], x = %s, y = %s;\n"
 	         "\t\t\t%s[%s] = x * co %c y * si;\n\t\t\t%s[%s] = y * co %c x * si;\n\t\t}\n",
-	         (long long)half, rope_arg(g, n->f[0], d[nd - 1]), rope_arg(g, n->f[0], d[nd - 1]), a, b,
+	         (long long)half, row_plan_rope(&g->p, n->f[0], d[nd - 1]), row_plan_rope(&g->p, n->f[0], d[nd - 1]), a, b,
 	         to, fl, adjoint ? '+' : '-', to, fh, adjoint ? '-' : '+');
 }
 
 static void store_concat(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0}, p[MAX_NEST] = {0}, at = 0;
-	int nd = const_dims(graph_type(g->g, v), d);
+	int nd = row_dims(graph_type(g->p.g, v), d);
 	begin_own(g, v);
 	for (uint32_t k = 0; k < n->nin; k++) {
-		const_dims(graph_type(g->g, n->in[k]), p);
+		row_dims(graph_type(g->p.g, n->in[k]), p);
 		Index ix = identity(nd), out = ix;
 		snprintf(out.at[nd - 1], INDEX_TEXT, "i%d+%lld", nd - 1, (long long)at);
 		char flat[INDEX_TEXT];
@@ -479,7 +440,7 @@ static void store_concat(Gen *g, const Node *n, Val v)
 static void store_gather(Gen *g, const Node *n, Val v)
 {
 	int64_t d[MAX_NEST] = {0};
-	const_dims(graph_type(g->g, n->in[1]), d);
+	row_dims(graph_type(g->p.g, n->in[1]), d);
 	begin_own(g, v);
 	Index k = {.n = 1, .at = {"j"}}, id = {.n = 1, .at = {"id"}};
 	const char *ids = read_at(g, n->in[1], &k), *to = target(g, v.i - 1);
@@ -494,7 +455,7 @@ static void store_gather(Gen *g, const Node *n, Val v)
 	         "\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t%s[j] = 0;\n"
 	         "\t\tfor (int64_t j = 0; j < %lld; j++) {\n\t\t\tconst int32_t id = %s;\n"
 	         "\t\t\tif (id >= 0)\n\t\t\t\t%s[id] = %s;\n\t\t}\n",
-	         (long long)type_row(graph_type(g->g, v)), to, (long long)d[0], ids, to,
+	         (long long)type_row(graph_type(g->p.g, v)), to, (long long)d[0], ids, to,
 	         read_at(g, n->in[0], &k));
 }
 
@@ -511,88 +472,8 @@ static void statement(Gen *g, const Node *n)
 	case OP_scatter: store_gather(g, n, v); break;
 	case OP_sum_rows: store_column(g, n, v); break;
 	default:
-		if (g->stored[v.i - 1])
+		if (g->p.stored[v.i - 1])
 			store_map(g, n, v);
-	}
-}
-
-/* ---- what is stored, what is an argument ---- */
-
-/* Follows operand v to the values of the cluster it reads. `whole`: read other than once per
- * element at the reader's own index. */
-static void count_use(Gen *g, Val v, bool whole)
-{
-	Val root = value_root(g->g, v);
-	const Node *n = graph_def(g->g, root);
-	uint32_t node = (uint32_t)(n - g->g->nodes.v);
-	if (n->op == OP_const)
-		return;
-	whole = whole || !type_equal(graph_type(g->g, v), graph_type(g->g, root));
-	if (is_floating(g->cs, node)) {
-		count_use(g, n->in[0], whole || n->op == OP_broadcast);
-		return;
-	}
-	if (!g->inside[node]) {
-		if (!g->arg[root.i - 1]) {
-			vec_push(g->a, &g->args, ((RowArg){.kind = ROW_IN, .val = root}));
-			g->arg[root.i - 1] = (int)g->args.n;
-		}
-		return;
-	}
-	g->uses[root.i - 1]++;
-	if (whole)
-		g->stored[root.i - 1] = true;
-}
-
-static bool reads_whole(Op op)
-{
-	return op == OP_rope || op == OP_gather || op == OP_scatter;
-}
-
-static void find_outside_use(Gen *g, uint32_t reader, Val v)
-{
-	Val root = value_root(g->g, v);
-	uint32_t node = g->g->vals.v[root.i - 1].node;
-	if (is_floating(g->cs, node)) {
-		find_outside_use(g, reader, g->g->nodes.v[node].in[0]);
-		return;
-	}
-	if (g->inside[node] && (reader == UINT32_MAX || !g->inside[reader]))
-		g->outside[root.i - 1] = true;
-}
-
-static void analyse(Gen *g)
-{
-	const Graph *gr = g->g;
-	for (uint32_t i = 0; i < g->cl->n; i++)
-		g->inside[g->cl->nodes[i]] = true;
-	for (uint32_t i = 0; i < gr->nodes.n; i++) {
-		if (!g->cs->coded[i])
-			continue;
-		for (uint32_t k = 0; k < gr->nodes.v[i].nin; k++)
-			find_outside_use(g, i, gr->nodes.v[i].in[k]);
-	}
-	for (uint32_t i = 0; i < gr->outputs.n; i++)
-		find_outside_use(g, UINT32_MAX, gr->outputs.v[i].val);
-	for (uint32_t i = 0; i < g->cl->n; i++) {
-		const Node *n = &gr->nodes.v[g->cl->nodes[i]];
-		for (uint32_t k = 0; k < n->nin; k++)
-			count_use(g, n->in[k], reads_whole(n->op));
-	}
-	for (uint32_t i = 0; i < g->cl->n; i++) {
-		const Node *n = &gr->nodes.v[g->cl->nodes[i]];
-		uint32_t k = n->out[0].i - 1;
-		if (op_class(n->op) != CL_MAP || g->outside[k] || g->uses[k] != 1)
-			g->stored[k] = true;
-		if (!g->outside[k])
-			continue;
-		vec_push(g->a, &g->args,
-		         ((RowArg){.kind = ROW_OUT, .val = n->out[0], .accumulate = g->accumulate[k]}));
-		g->arg[k] = (int)g->args.n;
-		if (op_class(n->op) == CL_COLUMN) {
-			vec_push(g->a, &g->args, ((RowArg){.kind = ROW_PARTIAL, .val = n->out[0]}));
-			g->partial[k] = (int)g->args.n;
-		}
 	}
 }
 
@@ -610,15 +491,15 @@ static const char *c_type(DType t)
 
 static void declare_args(const Gen *g, Text *t)
 {
-	for (uint32_t i = 0; i < g->args.n; i++) {
-		const RowArg *a = &g->args.v[i];
+	for (uint32_t i = 0; i < g->p.args.n; i++) {
+		const RowArg *a = &g->p.args.v[i];
 		if (a->kind == ROW_ROPE) {
 			text_add(t, "\t\tconst float *restrict a%u = (const float *)c->arg[%u] + "
 			            "(int64_t)c->env->pos[r] * %lld;\n", i, i, (long long)a->d);
 			continue;
 		}
-		const Type *ty = graph_type(g->g, a->val);
-		bool in = a->kind == ROW_IN, column = graph_def(g->g, a->val)->op == OP_sum_rows;
+		const Type *ty = graph_type(g->p.g, a->val);
+		bool in = a->kind == ROW_IN, column = graph_def(g->p.g, a->val)->op == OP_sum_rows;
 		if (a->kind == ROW_OUT && column)
 			continue;
 		text_add(t, "\t\t%s%s *restrict a%u = (%s%s *)c->arg[%u]", in ? "const " : "", c_type(ty->dtype),
@@ -633,25 +514,18 @@ static void declare_args(const Gen *g, Text *t)
 
 static const char *rows_expr(const Gen *g)
 {
-	uint32_t region = 0;
-	for (uint32_t i = 0; i < g->cl->n; i++) {
-		DimKind k = node_domain(g->g, &g->g->nodes.v[g->cl->nodes[i]], &region);
-		if (k == DIM_R)
-			return "c->env->R";
-		if (k == DIM_T)
-			return "c->env->T";
-	}
-	return "1";
+	DimKind k = row_plan_domain(&g->p);
+	return k == DIM_R ? "c->env->R" : k == DIM_T ? "c->env->T" : "1";
 }
 
 static void emit_columns(const Gen *g, Text *job, Text *launch)
 {
-	for (uint32_t i = 0; i < g->args.n; i++) {
-		const RowArg *a = &g->args.v[i];
+	for (uint32_t i = 0; i < g->p.args.n; i++) {
+		const RowArg *a = &g->p.args.v[i];
 		if (a->kind != ROW_PARTIAL)
 			continue;
-		int64_t w = type_row(graph_type(g->g, a->val));
-		int out = g->arg[a->val.i - 1] - 1;
+		int64_t w = type_row(graph_type(g->p.g, a->val));
+		int out = g->p.arg[a->val.i - 1] - 1;
 		text_add(job,
 		         "static void columns%u(void *ctx, int64_t job, int thread)\n{\n"
 		         "\tconst RtCall *c = ctx;\n\t(void)thread;\n"
@@ -659,7 +533,7 @@ static void emit_columns(const Gen *g, Text *job, Text *launch)
 		         "\tconst int64_t j1 = j0 + 256 < %lld ? j0 + 256 : %lld;\n"
 		         "\tfloat *restrict out = c->arg[%d];\n\tconst float *restrict part = c->arg[%u];\n",
 		         i, rows_expr(g), ROW_BLOCK, ROW_BLOCK, (long long)w, (long long)w, out, i);
-		if (!a->accumulate && !g->accumulate[a->val.i - 1])
+		if (!a->accumulate && !g->p.accumulate[a->val.i - 1])
 			text_add(job, "\tfor (int64_t j = j0; j < j1; j++)\n\t\tout[j] = 0;\n");
 		text_add(job,
 		         "\tfor (int64_t b = 0; b < blocks; b++)\n\t\tfor (int64_t j = j0; j < j1; j++)\n"
@@ -671,10 +545,10 @@ static void emit_columns(const Gen *g, Text *job, Text *launch)
 
 static void emit_zero_partials(const Gen *g, Text *t)
 {
-	for (uint32_t i = 0; i < g->args.n; i++) {
-		if (g->args.v[i].kind != ROW_PARTIAL)
+	for (uint32_t i = 0; i < g->p.args.n; i++) {
+		if (g->p.args.v[i].kind != ROW_PARTIAL)
 			continue;
-		int64_t w = type_row(graph_type(g->g, g->args.v[i].val));
+		int64_t w = type_row(graph_type(g->p.g, g->p.args.v[i].val));
 		text_add(t, "\tmemset((float *)c->arg[%u] + job * %lld, 0, %lld);\n", i, (long long)w,
 		         (long long)w * 4);
 	}
@@ -685,10 +559,8 @@ static const char *assemble(Gen *g)
 	Text t = {0}, args = {0}, columns = {0}, launch = {0};
 	declare_args(g, &args);
 	emit_columns(g, &columns, &launch);
-	text_add(&t, "/* rows of ");
-	for (uint32_t i = 0; i < g->cl->n; i++)
-		text_add(&t, "%s%s", i ? (i % 12 ? " " : "\n * ") : "", op_name(g->g->nodes.v[g->cl->nodes[i]].op));
-	text_add(&t, " */\n#include <string.h>\n#include \"vmath.h\"\n#include \"rt_kernel.h\"\n\n"
+	row_plan_title(&g->p, &t);
+	text_add(&t, "#include <string.h>\n#include \"vmath.h\"\n#include \"rt_kernel.h\"\n\n"
 	            "#define SCRATCH_BYTES %lld\n\n", (long long)g->scratch * 4);
 	text_put(&t, columns.s ? columns.s : "", columns.n);
 	text_add(&t, "static void rows(void *ctx, int64_t job, int thread)\n{\n\tconst RtCall *c = ctx;\n"
@@ -707,7 +579,7 @@ static const char *assemble(Gen *g)
 	if (launch.n)
 		text_put(&t, launch.s, launch.n);
 	text_add(&t, "}\n");
-	const char *source = arena_strdup(g->a, t.s);
+	const char *source = arena_strdup(g->p.a, t.s);
 	text_free(&t);
 	text_free(&args);
 	text_free(&columns);
@@ -722,34 +594,28 @@ static void generate(Gen *g)
 	g->nest = 0;
 	g->open = false;
 	g->ndims = -1;
-	memset(g->nest_of, 0, g->g->vals.n * sizeof *g->nest_of);
-	for (uint32_t i = 0; i < g->cl->n; i++)
-		statement(g, &g->g->nodes.v[g->cl->nodes[i]]);
+	memset(g->nest_of, 0, g->p.g->vals.n * sizeof *g->nest_of);
+	for (uint32_t i = 0; i < g->p.cl->n; i++)
+		statement(g, &g->p.g->nodes.v[g->p.cl->nodes[i]]);
 	close_nest(g);
 }
 
-RowKernel row_kernel_make(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate)
+static bool inlines(Op op)
+{
+	(void)op;
+	return false;
+}
+
+RowKernel row_kernel_host(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate)
 {
 	uint32_t nv = cs->g->vals.n;
-	Gen g = {.a = a, .g = cs->g, .cs = cs, .cl = cl, .accumulate = accumulate};
-	g.inside = ARENA_ARRAY(a, bool, cs->g->nodes.n);
-	g.stored = ARENA_ARRAY(a, bool, nv);
-	g.outside = ARENA_ARRAY(a, bool, nv);
-	g.uses = ARENA_ARRAY(a, uint32_t, nv);
+	Gen g = {.p = row_plan_make(a, cs, cl, accumulate, inlines)};
 	g.read_buf = ARENA_ARRAY(a, bool, nv);
-	g.arg = ARENA_ARRAY(a, int, nv);
-	g.partial = ARENA_ARRAY(a, int, nv);
 	g.nest_of = ARENA_ARRAY(a, int, nv);
-	analyse(&g);
 	generate(&g);            /* finds read_buf */
 	generate(&g);
-	RowKernel k = {.source = assemble(&g), .args = g.args.v, .nargs = g.args.n};
-	for (uint32_t i = 0; i < g.args.n; i++)
-		if (g.args.v[i].kind == ROW_IN || g.args.v[i].kind == ROW_OUT) {
-			const Type *t = graph_type(cs->g, g.args.v[i].val);
-			if (type_has_rows(t))
-				k.bytes_row += type_row(t) * (int64_t)dtype_size(t->dtype);
-		}
+	RowKernel k = {.source = assemble(&g), .args = g.p.args.v, .nargs = g.p.args.n,
+	               .bytes_row = row_plan_bytes(&g.p)};
 	text_free(&g.decl);
 	text_free(&g.body);
 	text_free(&g.loop);
