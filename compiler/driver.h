@@ -25,5 +25,9 @@ int command_plan(Comp *c);
 int command_run(const Options *o);
 int command_doctor(const Comp *c);
 int command_inspect(const Options *o);
+int command_report(const Comp *c);
+
+/* plan_json - the plan in the form of `glmc plan --json`. */
+void plan_json(const Comp *c, Text *t);
 
 #endif

@@ -37,9 +37,17 @@ static int on_model(Comp *c)
 	return command_build(c, !check ? "write" : c->recipe ? "verify" : "fuse");
 }
 
-static int on_folder(const Options *o)
+static bool is_on_folder(const char *command)
 {
+	return strcmp(command, "run") == 0 || strcmp(command, "inspect") == 0 || strcmp(command, "report") == 0;
+}
+
+static int on_folder(const Comp *c)
+{
+	const Options *o = c->opt;
 	bool inspect = strcmp(o->command, "inspect") == 0;
+	if (strcmp(o->command, "report") == 0)
+		return one_operand(o, "build folder") ? command_report(c) : ST_USAGE;
 	if (inspect ? o->operands.n < 1 || o->operands.n > 2 : !o->operands.n) {
 		fprintf(stderr, "glmc: `%s` takes a build folder\n", o->command);
 		return ST_USAGE;
@@ -63,8 +71,8 @@ int main(int argc, char **argv)
 		driver_passes();
 	else if (o.keys)
 		recipe_keys();
-	else if (strcmp(o.command, "run") == 0 || strcmp(o.command, "inspect") == 0)
-		status = on_folder(&o);
+	else if (is_on_folder(o.command))
+		status = on_folder(c);
 	else if (strcmp(o.command, "doctor") == 0)
 		status = command_doctor(c);
 	else

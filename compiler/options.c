@@ -22,7 +22,7 @@ static const OptionInfo table[] = {
 #undef OPTION
 };
 
-static const char *const commands[] = {"build", "check", "plan", "inspect", "run", "doctor"};
+static const char *const commands[] = {"build", "check", "plan", "inspect", "report", "run", "doctor"};
 
 void options_help(void)
 {
@@ -30,6 +30,7 @@ void options_help(void)
 	       "       glmc check MODEL.glm [--recipe R.yaml]   parse, type, plan, verify; writes nothing\n"
 	       "       glmc plan MODEL.glm --recipe R.yaml      stages, schedule, memory, predicted time\n"
 	       "       glmc inspect DIR [KERNEL]                kernels of a build folder\n"
+	       "       glmc report DIR -o report.html           the plan and kernels as one self-contained page\n"
 	       "       glmc run DIR [options]                   launch all ranks here\n"
 	       "       glmc doctor                              what this machine has and lacks\n\noptions:\n");
 	for (size_t i = 0; i < LEN(table); i++) {

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/status.h"
-#include "comp.h"
+#include "driver.h"
 
 static bool not_yet(Comp *c, const char *what)
 {
@@ -49,5 +49,10 @@ bool pass_write(Comp *c)
 	              .inputs = c->inputs.v, .ninputs = c->inputs.n};
 	b.dir = c->opt->out ? c->opt->out : default_dir(c);
 	b.image = host_cc_image(&c->cc, &c->kernels, c->objects);
-	return b.image && build_dir_write(&b);
+	Text plan = {0};
+	plan_json(c, &plan);
+	b.plan = plan.s;
+	bool ok = b.image && build_dir_write(&b);
+	text_free(&plan);
+	return ok;
 }

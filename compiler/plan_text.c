@@ -34,11 +34,26 @@ static void print_actions(const ActList *l, Text *t)
 	}
 }
 
-static void plan_json(const Comp *c, Text *t)
+/* [stage, kind, microbatch, start, end] of every action, per rank */
+static void timeline_json(const Comp *c, Text *t)
+{
+	text_add(t, "\"timeline\": [");
+	for (int r = 0; r < c->mesh.pp; r++) {
+		const SpanList *l = &c->order.spans[r];
+		text_add(t, "%s\n [", r ? "," : "");
+		for (uint32_t i = 0; i < l->n; i++)
+			text_add(t, "%s[%d,\"%s\",%d,%.9g,%.9g]", i ? "," : "", l->v[i].act.stage,
+			         l->v[i].act.kind == ACT_F ? "F" : "B", l->v[i].act.mb, l->v[i].start, l->v[i].end);
+		text_add(t, "]");
+	}
+	text_add(t, "]");
+}
+
+void plan_json(const Comp *c, Text *t)
 {
 	int runs = merged(c) ? 1 : c->mesh.runs;
-	text_add(t, "{\"world\": %d, \"mesh\": {\"pp\": %d, \"dp\": %d, \"ep\": %d, \"ep_shard\": %d},\n\"stages\": [",
-	         c->mesh.world, c->mesh.pp, c->mesh.dp, c->mesh.ep, c->mesh.ep_shard);
+	text_add(t, "{\"model\": \"%s\", \"world\": %d, \"mesh\": {\"pp\": %d, \"dp\": %d, \"ep\": %d, \"ep_shard\": %d},\n\"stages\": [",
+	         c->model->name, c->mesh.world, c->mesh.pp, c->mesh.dp, c->mesh.ep, c->mesh.ep_shard);
 	for (int i = 0; i < c->stages.n; i++) {
 		const Stage *s = &c->stages.v[i];
 		text_add(t, "%s\n {\"id\": %d, \"pp_rank\": %d, \"first_layer\": %d, \"last_layer\": %d, "
@@ -63,8 +78,10 @@ static void plan_json(const Comp *c, Text *t)
 		text_add(t, "}}");
 	}
 	text_add(t, "],\n\"predicted\": {\"step_us\": %.17g, \"idle_fraction\": %.17g, \"model_flops\": %.17g},\n"
-	            "\"device\": \"%s\", \"kernels\": %u}\n",
+	            "\"device\": \"%s\", \"kernels\": %u,\n",
 	         c->order.makespan, c->order.idle, c->model_flops, c->device.name, c->kernels.kernels.n);
+	timeline_json(c, t);
+	text_add(t, "}\n");
 }
 
 static void plan_human(const Comp *c, Text *t)

@@ -158,5 +158,6 @@ bool build_dir_write(const BuildDir *b)
 	bool ok = write_kernels(b);
 	for (int pp = 0; ok && pp < b->plans[0].prog->pp; pp++)
 		ok = write_ranks(b, pp);
+	ok = ok && put_file(b, "plan.json", b->plan, strlen(b->plan), false);
 	return ok && write_launchers(b) && write_manifest(b);
 }

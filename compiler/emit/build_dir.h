@@ -16,6 +16,7 @@ typedef struct BuildDir {
 	const KernelSet *kernels;
 	const char *const *objects;
 	const RankPlan *plans;   /* per pipeline rank */
+	const char *plan;        /* plan.json */
 	const BuildInput *inputs;
 	uint32_t ninputs;
 } BuildDir;

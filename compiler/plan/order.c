@@ -18,6 +18,7 @@ typedef struct Sim {
 	double *done_f, *done_b; /* [stage][mb] end time, -1 not yet */
 	double *free_at, *busy;  /* per rank */
 	VEC(Event) events;
+	SpanList *spans;         /* per rank */
 } Sim;
 
 static double *at(const Sim *s, double *table, int stage, int mb)
@@ -52,6 +53,7 @@ static void finish(Sim *s, int rank, const Act *act, double start)
 	s->free_at[rank] = end;
 	s->busy[rank] += end - start;
 	vec_push(s->a, &s->events, ((Event){start, rank, -1, *act}));
+	vec_push(s->a, &s->spans[rank], ((OrderSpan){*act, start, end}));
 	if (to < 0 || to >= s->in->nstages || s->in->stage_rank[to] == rank)
 		return;
 	Act send = {f ? ACT_SEND_F : ACT_SEND_B, act->stage, act->mb};
@@ -123,6 +125,7 @@ OrderResult order_actions(Arena *a, const OrderInput *in)
 	s.done_b = ARENA_ARRAY(a, double, cells);
 	s.free_at = ARENA_ARRAY(a, double, in->pp);
 	s.busy = ARENA_ARRAY(a, double, in->pp);
+	s.spans = out.spans = ARENA_ARRAY(a, SpanList, in->pp);
 	for (int i = 0; i < cells; i++)
 		s.done_f[i] = s.done_b[i] = -1;
 	if (!simulate(&s)) {

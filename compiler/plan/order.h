@@ -22,7 +22,16 @@ typedef struct OrderInput {
 	int microbatches, runs;  /* per run; runs of a step, one after another */
 } OrderInput;
 
+/* An F or B of the simulation. */
+typedef struct OrderSpan {
+	Act act;
+	double start, end;       /* in the unit of costs */
+} OrderSpan;
+
+typedef VEC(OrderSpan) SpanList;
+
 typedef struct OrderResult {
+	SpanList *spans;         /* per rank, in order of time */
 	ActList *rank;           /* per rank: all actions of a step; microbatches 0 .. runs*m-1 */
 	double makespan;         /* simulated, in the unit of costs */
 	double idle;             /* fraction of the ranks' time without compute */

@@ -1,0 +1,129 @@
+/* report.c - `glmc report`: plan, manifest and kernel sources of a build folder set into
+ * templates/report.html, whose script draws them. The page needs nothing else. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../runtime/rt_scan.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "driver.h"
+
+/* JSON inside a script element: no `</` may appear. */
+static void put_json(Text *t, const char *s)
+{
+	for (; *s; s++) {
+		text_put(t, s, 1);
+		if (s[0] == '<' && s[1] == '/')
+			text_add(t, "\\");
+	}
+}
+
+static void put_string(Text *t, const char *s)
+{
+	text_add(t, "\"");
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			text_add(t, "\\%c", *s);
+		else if (*s == '<')
+			text_add(t, "\\u003c");
+		else if ((unsigned char)*s < 32)
+			text_add(t, "\\u%04x", (unsigned)*s);
+		else
+			text_put(t, s, 1);
+	}
+	text_add(t, "\"");
+}
+
+static bool add_source(Arena *a, const char *dir, const char *name, const char *file, Text *t)
+{
+	char *text = file_read(a, path_join(a, dir, file), NULL);
+	if (!text)
+		return false;
+	text_add(t, "%s", t->n > 1 ? ",\n" : "");
+	put_string(t, name);
+	text_add(t, ": ");
+	put_string(t, text);
+	return true;
+}
+
+/* One kernel of the manifest: its name and source file. */
+static bool read_kernel(Arena *a, RtScan *s, const char *dir, Text *t)
+{
+	char key[64], name[256] = "", source[300] = "";
+	for (bool more = rt_scan_open(s, '{'); more; more = rt_scan_next(s, '}')) {
+		if (!rt_scan_key(s, key, sizeof key))
+			return false;
+		bool ok = strcmp(key, "name") == 0     ? rt_scan_string(s, name, sizeof name)
+		          : strcmp(key, "source") == 0 ? rt_scan_string(s, source, sizeof source)
+		                                       : rt_scan_skip(s);
+		if (!ok)
+			return false;
+	}
+	return add_source(a, dir, name, source, t);
+}
+
+/* {"kernel": "source", ...} */
+static bool sources(Arena *a, const char *dir, const char *manifest, Text *t)
+{
+	char key[64];
+	RtScan s = rt_scan(manifest, strlen(manifest));
+	text_add(t, "{");
+	for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
+		if (!rt_scan_key(&s, key, sizeof key))
+			return false;
+		if (strcmp(key, "kernels") != 0) {
+			rt_scan_skip(&s);
+			continue;
+		}
+		for (bool item = rt_scan_open(&s, '['); item; item = rt_scan_next(&s, ']'))
+			if (!read_kernel(a, &s, dir, t))
+				return false;
+	}
+	text_add(t, "}");
+	return !s.error;
+}
+
+/* Copies `page` with the three marks, each followed by `null`, replaced. */
+static void fill(Text *out, const char *page, const char *plan, const char *manifest, const char *source)
+{
+	const struct { const char *mark, *value; } marks[] = {
+		{"/*PLAN*/null", plan}, {"/*MANIFEST*/null", manifest}, {"/*SOURCES*/null", source},
+	};
+	for (size_t k = 0; k < LEN(marks); k++) {
+		const char *hit = strstr(page, marks[k].mark);
+		if (!hit)
+			ice("report.html has no %s", marks[k].mark);
+		text_put(out, page, (size_t)(hit - page));
+		put_json(out, marks[k].value);
+		page = hit + strlen(marks[k].mark);
+	}
+	text_add(out, "%s", page);
+}
+
+int command_report(const Comp *c)
+{
+	Arena *a = c->arena;
+	const char *dir = c->opt->operands.v[0], *to = c->opt->out ? c->opt->out : "report.html";
+	char *plan = file_read(a, path_join(a, dir, "plan.json"), NULL);
+	char *manifest = file_read(a, path_join(a, dir, "manifest.json"), NULL);
+	char *page = file_read(a, path_join(a, c->install.templates, "report.html"), NULL);
+	Text source = {0}, out = {0};
+	if (!plan || !manifest) {
+		fprintf(stderr, "error: %s is no build folder: it lacks plan.json or manifest.json\n"
+		                "help: make one with `glmc build`\n", dir);
+		return ST_INPUT;
+	}
+	if (!page || !sources(a, dir, manifest, &source)) {
+		fprintf(stderr, "error: %s\n", page ? "the manifest or a kernel source is damaged" : "report.html is not installed");
+		text_free(&source);
+		return page ? ST_INPUT : ST_ENV;
+	}
+	fill(&out, page, plan, manifest, source.s);
+	bool ok = file_write(to, out.s, out.n, false);
+	if (!ok)
+		fprintf(stderr, "error: cannot write %s: %s\n", to, strerror(errno));
+	text_free(&source);
+	text_free(&out);
+	return ok ? ST_OK : ST_MEMORY;
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""The commands around a build folder, from an installed glmc: doctor, build, inspect, report, run.
+
+    test_commands.py BUILD_DIR WORK          BUILD_DIR: cmake's
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+from case import ROOT, Failure, recipe_text, run  # noqa: E402
+
+
+def rows(path):
+    with open(path, "w") as f:
+        for k in range(4):
+            ids = [(7 * k + 5 * i) % 256 for i in range(16)]
+            f.write(json.dumps({"input_ids": ids, "labels": ids[1:] + [-100]}) + "\n")
+
+
+def check_folder(build):
+    """What the contract says of a build folder."""
+    with open(os.path.join(build, "manifest.json")) as f:
+        manifest = json.load(f)
+    for kernel in manifest["kernels"]:
+        for key in ("source", "binary"):
+            if not os.path.exists(os.path.join(build, kernel[key])):
+                raise Failure(f"manifest names {kernel[key]}, which is not there")
+    for rank in manifest["ranks"]:
+        if not os.access(os.path.join(build, rank["file"]), os.X_OK):
+            raise Failure(f"{rank['file']} is no executable")
+        if rank["peak_bytes"] <= 0 or not os.path.exists(os.path.join(build, rank["program"])):
+            raise Failure(f"rank {rank['rank']} lacks its program or peak")
+    left = [f for _, _, files in os.walk(build) for f in files if ".tmp" in f]
+    if left:
+        raise Failure(f"temporary files are left: {left}")
+    return manifest
+
+
+def main():
+    build_dir, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    prefix = os.path.join(work, "prefix")
+    run(["cmake", "--install", build_dir, "--prefix", prefix], work)
+    glmc = os.path.join(prefix, "bin", "glmc")
+
+    run([glmc, "doctor"], work)
+    rows(os.path.join(work, "rows.jsonl"))
+    with open(os.path.join(work, "recipe.yaml"), "w") as f:
+        f.write(recipe_text(dict(pp=2, gbs=4, lbs=4, layers_per_stage=4, schedule="1f1b"))
+                .replace("from_pretrained", "from_config"))
+    model = os.path.join(prefix, "share", "glmc", "models", "glm5_tiny.glm")
+    run([glmc, "build", model, "--recipe", "recipe.yaml", "-o", "build", "-q"], work)
+    manifest = check_folder(os.path.join(work, "build"))
+
+    listed = run([glmc, "inspect", "build"], work).stdout
+    name = manifest["kernels"][0]["name"]
+    if any(k["name"] not in listed for k in manifest["kernels"]):
+        raise Failure("inspect does not list every kernel")
+    if name not in run([glmc, "inspect", "build", name], work).stdout:
+        raise Failure("inspect KERNEL does not show its source")
+    run([glmc, "inspect", "build", "nothing"], work, expect=1)
+
+    run([glmc, "report", "build", "-o", "report.html"], work)
+    with open(os.path.join(work, "report.html")) as f:
+        page = f.read()
+    for mark in ("PLAN", "MANIFEST", "SOURCES"):
+        if f"/*{mark}*/" in page:
+            raise Failure(f"the report lacks its {mark}")
+    if re.search(r'(src|href)="http', page):
+        raise Failure("the report needs other files")
+    run([glmc, "report", "prefix"], work, expect=1)
+
+    run([glmc, "run", "build", "--steps", "2"], work)
+    if subprocess.run([os.path.join(work, "build", "rank-000"), "--info"], capture_output=True).returncode:
+        raise Failure("--info fails")
+    run([glmc, "run", "prefix"], work, expect=1)
+    print("ok")
+
+
+if __name__ == "__main__":
+    main()
