@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "comp.h"
+#include "plan/verify.h"
 
 static Rounding rounding(const Comp *c)
 {
@@ -206,5 +207,11 @@ static bool check_fits(Comp *c)
 
 bool pass_verify(Comp *c)
 {
+	const RtProg **p = ARENA_ARRAY(c->arena, const RtProg *, c->mesh.pp);
+	for (int r = 0; r < c->mesh.pp; r++)
+		p[r] = c->plans[r].prog;
+	Findings f = verify_programs(c->arena, p, c->mesh.pp);
+	if (f.n)
+		ice("the rank programs do not hold\n%s", verify_text(c->arena, &f));
 	return check_fits(c);
 }

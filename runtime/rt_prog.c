@@ -19,7 +19,48 @@ static const char *const op_names[] = {
 };
 static const char *const dtype_names[] = {"f32", "bf16", "f64", "i32", "u32"};
 
-enum { OPS = sizeof op_names / sizeof *op_names, DTYPES = sizeof dtype_names / sizeof *dtype_names };
+static const char *const buf_names[] = {"table", "value", "gradient", "received", "work"};
+static const char *const act_names[] = {"F", "B", "I", "W"};
+
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
+enum { OPS = COUNT(op_names), DTYPES = COUNT(dtype_names), BUFS = COUNT(buf_names), ACTS = COUNT(act_names) };
+
+const char *rt_op_name(RtOp op)
+{
+	return op_names[op];
+}
+
+const char *rt_act_name(RtActKind k)
+{
+	return act_names[k];
+}
+
+/* ---- access words ---- */
+
+bool rt_access(const char **text, RtAccess *out)
+{
+	const char *s = *text + strspn(*text, " ");
+	char *end;
+	if (!*s || !strchr("rwa", *s) || !isdigit((unsigned char)s[1]))
+		return false;
+	*out = (RtAccess){.mode = *s};
+	out->bytes = strtoull(s + 1, &end, 10);
+	if (*end && strchr("TRS", *end))
+		out->rows = *end++;
+	if (out->rows && *end == '/' && isdigit((unsigned char)end[1]))
+		out->block = strtoull(end + 1, &end, 10);
+	*text = end;
+	return *end == 0 || *end == ' ';
+}
+
+uint64_t rt_access_bytes(const RtProg *p, const RtAccess *x)
+{
+	uint64_t rows = x->rows == 'T' ? (uint64_t)p->tokens_max : x->rows == 'R' ? (uint64_t)p->rows_max
+	                : x->rows == 'S' ? (uint64_t)p->seq_max : 1;
+	if (x->block)
+		rows = (rows + x->block - 1) / x->block;
+	return rows * x->bytes;
+}
 
 /* ---- the scalar fields, once for printer and reader ---- */
 
@@ -136,7 +177,7 @@ static void print_tables(Out *o, const RtProg *p)
 	for (int i = 0; i < p->nkernel; i++) {
 		put(o, "kernel %s", p->kernels[i].name);
 		print_fields(o, kernel_fields, KERNEL_FIELDS, &p->kernels[i], &(RtKernelInfo){0});
-		put(o, "\n");
+		put(o, " ; %s\n", p->kernels[i].access ? p->kernels[i].access : "");
 	}
 	for (int i = 0; i < p->nmap; i++) {
 		put(o, "map");
@@ -165,6 +206,19 @@ static void print_tables(Out *o, const RtProg *p)
 		    (unsigned long long)p->balances[i].load, (long long)p->balances[i].experts);
 }
 
+static void print_step_tables(Out *o, const RtProg *p)
+{
+	for (int i = 0; i < p->nbuf; i++) {
+		const RtBuf *b = &p->bufs[i];
+		put(o, "buf %s %llu %llu %d %d %s\n", buf_names[b->kind], (unsigned long long)b->off,
+		    (unsigned long long)b->bytes, b->first, b->last, b->name);
+	}
+	for (int i = 0; i < p->nact; i++) {
+		const RtAct *x = &p->acts[i];
+		put(o, "act %s %d %d %d %d\n", act_names[x->kind], x->stage, x->mb, x->first, x->count);
+	}
+}
+
 static void print_instr(Out *o, const RtProg *p, const RtInstr *in)
 {
 	RtInstr none = blank_instr();
@@ -191,6 +245,7 @@ char *rt_prog_print(const RtProg *p, size_t *size)
 	for (int f = 0; f < PROG_FIELDS; f++)
 		put(&o, "size %s %lld\n", prog_fields[f].name, field_get(p, &prog_fields[f]));
 	print_tables(&o, p);
+	print_step_tables(&o, p);
 	for (int i = 0; i < p->ninstr; i++)
 		print_instr(&o, p, &p->instrs[i]);
 	put(&o, "end\n");
@@ -206,7 +261,8 @@ typedef struct In {
 	int number;
 	char *err;
 	bool ended;
-	int cap_setting, cap_config, cap_kernel, cap_map, cap_unit, cap_tensor, cap_balance, cap_instr;
+	int cap_setting, cap_config, cap_kernel, cap_map, cap_unit, cap_tensor, cap_balance, cap_buf, cap_act;
+	int cap_instr;
 } In;
 
 static bool fail(In *in, const char *what)
@@ -263,14 +319,20 @@ static bool named_number(const char *w, const char *name, long long *x)
 	return w && strncmp(w, name, n) == 0 && w[n] == '=' && number(w + n + 1, x);
 }
 
+/* Index of the word in a list of names, -1. */
+static int find_name(const char *w, const char *const *names, int n)
+{
+	for (int i = 0; w && i < n; i++)
+		if (strcmp(names[i], w) == 0)
+			return i;
+	return -1;
+}
+
 static bool dtype(const char *w, RtDType *t)
 {
-	for (int i = 0; w && i < DTYPES; i++)
-		if (strcmp(w, dtype_names[i]) == 0) {
-			*t = (RtDType)i;
-			return true;
-		}
-	return false;
+	int i = find_name(w, dtype_names, DTYPES);
+	*t = (RtDType)(i < 0 ? 0 : i);
+	return i >= 0;
 }
 
 static bool read_size(In *in)
@@ -382,11 +444,18 @@ static bool read_fields(In *in, const Field *list, int n, void *base)
 
 static bool read_kernel(In *in)
 {
-	char *name = word(in);
-	if (!name || !GROW(in, kernels, nkernel, cap_kernel))
+	char *name = word(in), *access = strchr(in->line, ';');
+	if (!name || !access || !GROW(in, kernels, nkernel, cap_kernel))
 		return fail(in, "damaged kernel");
+	*access++ = 0;
 	RtKernelInfo *k = &in->p->kernels[in->p->nkernel++];
 	k->name = strdup(name);
+	k->access = strdup(access + (*access == ' '));
+	const char *text = k->access;
+	for (RtAccess x; text && rt_access(&text, &x);)
+		;
+	if (!text || *text)
+		return fail(in, "damaged access of a kernel");
 	return k->name && read_fields(in, kernel_fields, KERNEL_FIELDS, k);
 }
 
@@ -395,6 +464,47 @@ static bool read_map(In *in)
 	if (!GROW(in, maps, nmap, cap_map))
 		return fail(in, "out of memory");
 	return read_fields(in, map_fields, MAP_FIELDS, &in->p->maps[in->p->nmap++]);
+}
+
+static bool read_ints(In *in, long long *x, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!number(word(in), &x[i]))
+			return false;
+	return true;
+}
+
+static bool is_index(long long x)
+{
+	return x >= 0 && x < INT32_MAX;
+}
+
+static bool read_buf(In *in)
+{
+	long long x[4];
+	if (!GROW(in, bufs, nbuf, cap_buf))
+		return fail(in, "out of memory");
+	int kind = find_name(word(in), buf_names, BUFS);
+	bool ok = kind >= 0 && read_ints(in, x, 4) && is_index(x[2]) && is_index(x[3]);
+	char *name = ok ? word(in) : NULL;
+	if (!name)
+		return fail(in, "damaged buffer");
+	in->p->bufs[in->p->nbuf++] = (RtBuf){(RtBufKind)kind, (uint64_t)x[0], (uint64_t)x[1], (int)x[2], (int)x[3],
+	                                     strdup(name)};
+	return true;
+}
+
+static bool read_act(In *in)
+{
+	long long x[4];
+	if (!GROW(in, acts, nact, cap_act))
+		return fail(in, "out of memory");
+	int kind = find_name(word(in), act_names, ACTS);
+	if (kind < 0 || !read_ints(in, x, 4) || !is_index(x[0]) || !is_index(x[1]) || !is_index(x[2]) ||
+	    !is_index(x[3]))
+		return fail(in, "damaged action");
+	in->p->acts[in->p->nact++] = (RtAct){(RtActKind)kind, (int)x[0], (int)x[1], (int)x[2], (int)x[3]};
+	return true;
 }
 
 static bool instr_word(In *in, RtInstr *i, char *w, int *mode)
@@ -479,10 +589,12 @@ static bool read_line(In *in)
 		return read_tensor(in);
 	if (strcmp(kind, "balance") == 0)
 		return read_balance(in);
-	for (int op = 0; op < OPS; op++)
-		if (strcmp(kind, op_names[op]) == 0)
-			return read_instr(in, (RtOp)op);
-	return fail(in, "unknown keyword");
+	if (strcmp(kind, "buf") == 0)
+		return read_buf(in);
+	if (strcmp(kind, "act") == 0)
+		return read_act(in);
+	int op = find_name(kind, op_names, OPS);
+	return op >= 0 ? read_instr(in, (RtOp)op) : fail(in, "unknown keyword");
 }
 
 /* ---- validation ---- */
@@ -551,7 +663,8 @@ static bool check_tables(const RtProg *p, char *err)
 static bool check_instr(const RtProg *p, int at, char *err)
 {
 	const RtInstr *i = &p->instrs[at];
-	bool ok = i->mb >= -1 && i->mb < p->microbatches && i->bal >= -1 && i->bal < p->nbalance;
+	bool ok = i->mb >= -1 && i->mb < p->microbatches && i->bal >= -1 && i->bal < p->nbalance &&
+	          i->narg <= RT_MAX_ARGS;
 	for (int k = 0; k < i->narg; k++)
 		ok = ok && i->arg[k] <= p->arena_bytes;
 	switch (i->op) {
@@ -585,9 +698,24 @@ static bool check_instr(const RtProg *p, int at, char *err)
 	return ok || bad(err, "an operand of instruction", at);
 }
 
+static bool check_step_tables(const RtProg *p, char *err)
+{
+	for (int i = 0; i < p->nbuf; i++) {
+		const RtBuf *b = &p->bufs[i];
+		if (!inside(p, b->off, b->bytes) || b->first > b->last || b->last >= p->ninstr)
+			return bad(err, "buffer", i);
+	}
+	for (int i = 0; i < p->nact; i++) {
+		const RtAct *x = &p->acts[i];
+		if (x->mb >= p->microbatches || x->count > p->ninstr || x->first > p->ninstr - x->count)
+			return bad(err, "action", i);
+	}
+	return true;
+}
+
 static bool check_prog(const RtProg *p, char *err)
 {
-	if (!check_mesh(p, err) || !check_tables(p, err))
+	if (!check_mesh(p, err) || !check_tables(p, err) || !check_step_tables(p, err))
 		return false;
 	if (p->k_adam < 0 || p->k_adam >= p->nkernel || p->k_sumsq < 0 || p->k_sumsq >= p->nkernel)
 		return bad(err, "optimizer kernel", p->k_adam);
@@ -649,8 +777,12 @@ void rt_prog_free(RtProg *p)
 	free(p->model);
 	free_settings(p->settings, p->nsetting);
 	free_settings(p->config, p->nconfig);
-	for (int i = 0; i < p->nkernel; i++)
+	for (int i = 0; i < p->nkernel; i++) {
 		free(p->kernels[i].name);
+		free(p->kernels[i].access);
+	}
+	for (int i = 0; i < p->nbuf; i++)
+		free(p->bufs[i].name);
 	for (int i = 0; i < p->nunit; i++)
 		free(p->units[i].name);
 	for (int i = 0; i < p->ntensor; i++)
@@ -661,6 +793,8 @@ void rt_prog_free(RtProg *p)
 	}
 	free(p->kernels);
 	free(p->maps);
+	free(p->bufs);
+	free(p->acts);
 	free(p->units);
 	free(p->tensors);
 	free(p->balances);

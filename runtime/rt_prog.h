@@ -79,6 +79,7 @@ typedef struct RtKernelInfo {
 	char *name;
 	int threads, shared;     /* per block; bytes of dynamic shared memory */
 	int grid, per, times;    /* RtGrid */
+	char *access;            /* a word per argument, see rt_access; "" or NULL: not known */
 } RtKernelInfo;
 
 /* A tensor map (TMA) that a kernel gets: argument `arg` as a matrix [outer, inner] of `dtype`, read
@@ -117,7 +118,32 @@ typedef enum RtOp {
 	RT_WAIT                  /* event: what follows on `stream` waits for it */
 } RtOp;
 
-enum { RT_MAX_INTS = 4 };
+/* A buffer of the step: `bytes` of the arena at `off` that belong to it in instructions first .. last.
+ * Parameters, gradients, Adam's states, data and load counters are not listed: they live always. */
+typedef enum RtBufKind {
+	RT_BUF_TABLE,            /* made once a step, read by many */
+	RT_BUF_VALUE,            /* carried from layer to layer, or saved from forward to backward */
+	RT_BUF_GRADIENT,         /* carried back from layer to layer */
+	RT_BUF_RECEIVED,
+	RT_BUF_WORK              /* of one call of a layer's function */
+} RtBufKind;
+
+typedef struct RtBuf {
+	RtBufKind kind;
+	uint64_t off, bytes;
+	int first, last;
+	char *name;              /* "x@3.2": value x of layer 3, microbatch 2; no blank */
+} RtBuf;
+
+/* An action of the schedule: instructions first .. first+count-1. */
+typedef enum RtActKind { RT_ACT_F, RT_ACT_B, RT_ACT_I, RT_ACT_W } RtActKind;
+
+typedef struct RtAct {
+	RtActKind kind;
+	int stage, mb, first, count;
+} RtAct;
+
+enum { RT_MAX_INTS = 4, RT_MAX_ARGS = 64 };
 
 typedef struct RtInstr {
 	RtOp op;
@@ -147,7 +173,8 @@ typedef struct RtInstr {
 	int64_t ncol, kcol;
 	int adt, bdt, cdt;       /* RtDType */
 	bool acc;
-	char *note;              /* "F layer 3 model.glm:41", no newline */
+	char *note;              /* "F layer 3 model.glm:41", no newline; RT_SEND, RT_RECV: what travels, the
+	                            same text on both sides */
 } RtInstr;
 
 /* One value of the recipe or of the model's sizes, as text. */
@@ -189,7 +216,7 @@ typedef struct RtProg {
 	                            sent; places of rows as they arrive */
 	uint64_t xch_counts;     /* i32 [ep][experts_max] */
 	int streams, events;
-	int nsetting, nconfig, nkernel, nmap, nunit, ntensor, nbalance, ninstr;
+	int nsetting, nconfig, nkernel, nmap, nunit, ntensor, nbalance, nbuf, nact, ninstr;
 	RtSetting *settings;     /* recipe: every compile and run key */
 	RtSetting *config;       /* Hugging Face config names and values the program was built for */
 	RtKernelInfo *kernels;
@@ -197,8 +224,29 @@ typedef struct RtProg {
 	RtUnit *units;
 	RtTensor *tensors;       /* of this pipeline rank */
 	RtBalance *balances;
+	RtBuf *bufs;
+	RtAct *acts;             /* in issue order */
 	RtInstr *instrs;         /* one optimizer step, in issue order */
 } RtProg;
+
+/* What a kernel does with one argument: `mode` r reads, w writes, a adds to; `bytes` per row of rows
+ * T (tokens), R (routed rows), S (longest document), or in all (0); with `block` > 0, per block of
+ * so many rows. As a word: "r24576T", "a4096", "w512T/32". */
+typedef struct RtAccess {
+	char mode, rows;
+	uint64_t bytes, block;
+} RtAccess;
+
+/* rt_access - reads the next word of an access text and advances it; false at the end or at a word
+ * that is none. */
+bool rt_access(const char **text, RtAccess *out);
+
+/* rt_access_bytes - the bytes that are touched at most. */
+uint64_t rt_access_bytes(const RtProg *p, const RtAccess *x);
+
+/* As in the text form: "launch", "send" ..; "F", "B", "I", "W". */
+const char *rt_op_name(RtOp op);
+const char *rt_act_name(RtActKind k);
 
 /* rt_prog_print - the text form, malloc'd; *size bytes. The inverse of rt_prog_read. */
 char *rt_prog_print(const RtProg *p, size_t *size);

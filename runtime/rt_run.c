@@ -13,7 +13,7 @@ static void set_microbatch(Rt *rt, int mb)
 
 static void launch(Rt *rt, const RtInstr *in)
 {
-	void *arg[64];
+	void *arg[RT_MAX_ARGS];
 	for (int k = 0; k < in->narg; k++)
 		arg[k] = rt_at(rt, in->arg[k]);
 	RtCall call = {.arg = arg, .n = in->n, .env = &rt->env, .pool = rt->pool};

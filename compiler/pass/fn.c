@@ -164,6 +164,9 @@ static uint32_t value_buf(Build *b, Val v)
 		buf = source_buf(n, graph_val(b->g, root)->name, buf);
 	else
 		place_result(b, root, &buf);
+	bool weight = buf.role == BUF_WEIGHT || buf.role == BUF_WGRAD;
+	if (weight && b->weights[buf.index].stacked)
+		buf.row_bytes /= b->o->ep;
 	uint32_t k = add_buf(b, buf);
 	b->buf[root.i - 1] = (int)k + 1;
 	return k;
@@ -185,6 +188,33 @@ static const char *origin(const Build *b, Span s)
 		return "";
 	diag_line_col(b->d, s, &line, &col);
 	return arena_printf(b->a, "%s:%u", src->path, line);
+}
+
+/* One word of an access text (runtime/rt_prog.h) for an argument in buffer `k`. */
+static void add_access(const Build *b, Text *t, char mode, uint32_t k)
+{
+	const FnBuf *f = &b->fn->bufs.v[k];
+	static const char *const rows[] = {[ROWS_NONE] = "", [ROWS_T] = "T", [ROWS_R] = "R"};
+	text_add(t, t->n ? " " : "");
+	if (f->role == BUF_ROPE)
+		text_add(t, "%c%uS", mode, f->index * 4);
+	else
+		text_add(t, "%c%lld%s", mode, (long long)f->row_bytes, rows[f->rows]);
+	if (f->blocks_of)
+		text_add(t, "/%lld", (long long)f->blocks_of);
+}
+
+/* kernel_add with a head line that says what the arguments are: kernels that differ in sizes alone
+ * are different kernels. */
+static uint32_t add_kernel(Build *b, const char *stem, const char *source, Kernel k, Text *access,
+                           const char *scratch)
+{
+	char *words = arena_strdup(b->a, access->s ? access->s : "");
+	text_free(access);
+	source = arena_printf(b->a, "/* arguments: %s */\n%s", words, source);
+	uint32_t i = kernel_add(b->ks, stem, source, k.origin, k.template_, scratch);
+	b->ks->kernels.v[i].launch.access = words;
+	return i;
 }
 
 static uint32_t row_arg_buf(Build *b, const RowArg *arg, BufRows rows)
@@ -226,27 +256,46 @@ static void step_rows(Build *b, const Clusters *cs, const Cluster *cl)
 		rows = d == DIM_T ? ROWS_T : d == DIM_R ? ROWS_R : ROWS_NONE;
 	}
 	Step s = {.kind = STEP_LAUNCH, .span = first->span, .narg = k.nargs};
-	s.kernel = kernel_add(b->ks, arena_printf(b->a, "row_%s", row_stem(b->g, cl)), k.source,
-	                      origin(b, first->span), "generated", "SCRATCH_BYTES");
+	Text access = {0};
 	s.arg = ARENA_ARRAY(b->a, uint32_t, k.nargs);
-	for (uint32_t i = 0; i < k.nargs; i++)
-		s.arg[i] = row_arg_buf(b, &k.args[i], rows);
+	for (uint32_t i = 0; i < k.nargs; i++) {
+		const RowArg *arg = &k.args[i];
+		bool out = arg->kind == ROW_OUT, read = arg->kind == ROW_IN || arg->kind == ROW_ROPE;
+		s.arg[i] = row_arg_buf(b, arg, rows);
+		add_access(b, &access, read ? 'r' : out && arg->accumulate ? 'a' : 'w', s.arg[i]);
+	}
+	Kernel about = {.origin = origin(b, first->span), .template_ = "generated"};
+	s.kernel = add_kernel(b, arena_printf(b->a, "row_%s", row_stem(b->g, cl)), k.source, about, &access,
+	                      "SCRATCH_BYTES");
 	add_step(b, s);
+}
+
+static bool is_result(const Node *n, Val v)
+{
+	for (uint32_t k = 0; k < n->nout; k++)
+		if (n->out[k].i == v.i)
+			return true;
+	return false;
 }
 
 static void step_template(Build *b, const Node *n)
 {
 	TemplateKernel k = template_make(b->a, b->g, n, b->accumulate, b->o);
 	Step s = {.kind = STEP_LAUNCH, .span = n->span, .narg = k.nargs};
-	s.kernel = kernel_add(b->ks, k.stem, k.source, origin(b, n->span), k.file, k.scratch);
+	Text access = {0};
 	s.arg = ARENA_ARRAY(b->a, uint32_t, k.nargs);
 	for (uint32_t i = 0; i < k.nargs; i++) {
-		if (k.args[i].val.i)
-			s.arg[i] = value_buf(b, k.args[i].val);
+		Val v = k.args[i].val;
+		bool add = v.i && b->accumulate[v.i - 1];
+		if (v.i)
+			s.arg[i] = value_buf(b, v);
 		else
 			s.arg[i] = add_buf(b, (FnBuf){.role = BUF_LOCAL, .rows = k.args[i].rows, .name = "work",
 			                              .row_bytes = k.args[i].row_bytes});
+		add_access(b, &access, v.i && !is_result(n, v) ? 'r' : add ? 'a' : 'w', s.arg[i]);
 	}
+	Kernel about = {.origin = origin(b, n->span), .template_ = k.file};
+	s.kernel = add_kernel(b, k.stem, k.source, about, &access, k.scratch);
 	add_step(b, s);
 }
 

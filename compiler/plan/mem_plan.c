@@ -123,39 +123,3 @@ uint64_t mem_plan(Arena *a, MemItem *items, uint32_t n, uint64_t align, int *pea
 		find_peak(a, items, n, end, peak_at);
 	return bytes;
 }
-
-static int compare_birth(const void *x, const void *y, void *ctx)
-{
-	const MemItem *items = ctx;
-	const MemItem *a = &items[*(const uint32_t *)x], *b = &items[*(const uint32_t *)y];
-	return a->birth < b->birth ? -1 : a->birth > b->birth;
-}
-
-bool mem_verify(Arena *a, const MemItem *items, uint32_t n, uint32_t *first, uint32_t *second)
-{
-	uint32_t *order = ARENA_ARRAY(a, uint32_t, n + 1), m = 0;
-	ItemList live = {0};
-	for (uint32_t i = 0; i < n; i++)
-		if (items[i].bytes)
-			order[m++] = i;
-	if (m)
-		qsort_r(order, m, sizeof *order, compare_birth, (void *)(uintptr_t)items);
-	for (uint32_t i = 0; i < m; i++) {
-		const MemItem *it = &items[order[i]];
-		uint32_t kept = 0;
-		for (uint32_t k = 0; k < live.n; k++) {
-			const MemItem *o = &items[live.v[k]];
-			if (o->death <= it->birth)
-				continue;
-			live.v[kept++] = live.v[k];
-			if (o->offset < it->offset + it->bytes && it->offset < o->offset + o->bytes) {
-				*first = live.v[k];
-				*second = order[i];
-				return false;
-			}
-		}
-		live.n = kept;
-		vec_push(a, &live, order[i]);
-	}
-	return true;
-}

@@ -18,7 +18,4 @@ typedef struct MemItem {
  * multiples of `align`. */
 uint64_t mem_plan(Arena *a, MemItem *items, uint32_t n, uint64_t align, int *peak_at);
 
-/* mem_verify - an independent sweep: true when no two live items overlap; else the pair. */
-bool mem_verify(Arena *a, const MemItem *items, uint32_t n, uint32_t *first, uint32_t *second);
-
 #endif

@@ -19,7 +19,8 @@ enum { NO_BUF = -1, ALIGN_BYTES = 256 };
 typedef struct DynBuf {
 	uint64_t bytes;
 	int birth, death;        /* instructions, death exclusive */
-	uint64_t off;
+	RtBufKind kind;
+	char *name;
 } DynBuf;
 
 /* Workspace of a function: its local buffers side by side. */
@@ -36,6 +37,7 @@ typedef struct Writer {
 	RtProg *p;
 	Layout layout;
 	VEC(RtInstr) instrs;
+	VEC(RtAct) acts;
 	VEC(DynBuf) dyn;
 	VEC(const char *) names; /* carried values of the model */
 	uint32_t nnames;
@@ -64,9 +66,9 @@ static uint64_t reference(int k, uint64_t off)
 	return (uint64_t)1 << 63 | (uint64_t)k << 42 | off;
 }
 
-static int new_buf(Writer *w, uint64_t bytes)
+static int new_buf(Writer *w, uint64_t bytes, RtBufKind kind, char *name)
 {
-	vec_push(w->a, &w->dyn, ((DynBuf){round_up(bytes ? bytes : 1, ALIGN_BYTES), -1, -1, 0}));
+	vec_push(w->a, &w->dyn, ((DynBuf){round_up(bytes ? bytes : 1, ALIGN_BYTES), -1, -1, kind, name}));
 	return (int)w->dyn.n - 1;
 }
 
@@ -310,6 +312,15 @@ static int input_value(const Graph *g, Val v, const char **name)
 	}
 }
 
+/* "x@3.2": a value of a layer and microbatch. */
+static char *value_name(const Writer *w, const Call *c, const char *name)
+{
+	const Instance *inst = &w->in->model->instances[c->instance];
+	if (inst->layer >= 0)
+		return arena_printf(w->a, "%s@%d.%d", name, inst->layer, c->mb);
+	return arena_printf(w->a, "%s@%s.%d", name, inst->is_entry ? "entry" : "exit", c->mb);
+}
+
 /* Index of the function buffer that holds port `port`, NO_BUF when the value is an input. */
 static int port_buf(const Fn *fn, uint32_t port)
 {
@@ -353,7 +364,8 @@ static void run_function(Writer *w, Call *c, int *env, int *saved, const Graph *
 			continue;
 		int k = port_buf(fn, i), dyn;
 		if (k != NO_BUF && bound[k] == NO_BUF)
-			bound[k] = new_buf(w, rows_bytes(w, &fn->bufs.v[k]));
+			bound[k] = new_buf(w, rows_bytes(w, &fn->bufs.v[k]), saved_of ? RT_BUF_GRADIENT : RT_BUF_VALUE,
+			                   value_name(w, c, p->name));
 		if (k != NO_BUF)
 			dyn = bound[k];
 		else if (input_value(g, p->val, &source))
@@ -366,7 +378,7 @@ static void run_function(Writer *w, Call *c, int *env, int *saved, const Graph *
 			result[name_index(w, strncmp(p->name, "grad.", 5) == 0 ? p->name + 5 : p->name)] = dyn;
 	}
 	c->bound = bound;
-	c->work = c->ws->bytes ? new_buf(w, c->ws->bytes) : NO_BUF;
+	c->work = c->ws->bytes ? new_buf(w, c->ws->bytes, RT_BUF_WORK, value_name(w, c, "work")) : NO_BUF;
 	for (uint32_t i = 0; i < fn->steps.n; i++)
 		emit_step(w, c, &fn->steps.v[i]);
 	memcpy(env, result, w->nnames * sizeof *env);
@@ -436,23 +448,37 @@ static void transfer(Writer *w, const PlanAct *act, int border, int *table, int 
 		i.stage = act->stage;
 		i.row_bytes = (uint64_t)token_bytes(t);
 		if (!send)
-			*k = new_buf(w, (uint64_t)w->in->tokens_max * i.row_bytes);
+			*k = new_buf(w, (uint64_t)w->in->tokens_max * i.row_bytes, RT_BUF_RECEIVED,
+			             arena_printf(w->a, "%s%s@stage%d.%d", grad ? "grad." : "", w->names.v[n], border,
+			                          act->mb));
 		if (*k == NO_BUF)
 			ice("stage %d sends %s before it is computed", act->stage, w->names.v[n]);
 		touch(w, *k);
 		uint64_t arg = reference(*k, 0);
 		set_args(w, &i, &arg, 1);
-		i.note = arena_printf(w->a, "%s%s at the input of stage %d", grad ? "gradient of " : "",
-		                      w->names.v[n], border);
+		i.note = arena_printf(w->a, "%s%s %s at the input of stage %d", grad ? "gradient of " : "",
+		                      w->names.v[n], dtype_name(t->dtype), border);
 		emit(w, i);
 	}
 }
 
+static void add_act(Writer *w, RtActKind kind, const PlanAct *act, uint32_t first)
+{
+	vec_push(w->a, &w->acts, ((RtAct){kind, act->stage, act->mb, (int)first, (int)(w->instrs.n - first)}));
+}
+
 static void write_act(Writer *w, const PlanAct *act)
 {
+	uint32_t first = w->instrs.n;
 	switch (act->kind) {
-	case PLAN_F: act_forward(w, act->stage, act->mb); break;
-	case PLAN_B: act_backward(w, act->stage, act->mb); break;
+	case PLAN_F:
+		act_forward(w, act->stage, act->mb);
+		add_act(w, RT_ACT_F, act, first);
+		break;
+	case PLAN_B:
+		act_backward(w, act->stage, act->mb);
+		add_act(w, RT_ACT_B, act, first);
+		break;
 	case PLAN_SEND_F: transfer(w, act, act->stage + 1, w->fwd_out, act->stage, false); break;
 	case PLAN_RECV_F: transfer(w, act, act->stage, w->fwd_in, act->stage, false); break;
 	case PLAN_SEND_B: transfer(w, act, act->stage, w->grad_out, act->stage, true); break;
@@ -573,6 +599,7 @@ static void begin_step(Writer *w)
 		text_add(&src, "#define KERNEL $NAME\n#define THETA %.17g\n#define D %u\n#include \"rope_table.h\"\n",
 		         w->rope[k].theta, w->rope[k].d);
 		i.kernel = (int)kernel_add(w->in->kernels, "rope_table", src.s, "", "rope_table.h", "SCRATCH_BYTES");
+		w->in->kernels->kernels.v[i.kernel].launch.access = arena_printf(w->a, "w%uS", w->rope[k].d * 4);
 		text_free(&src);
 		set_args(w, &i, &w->rope[k].off, 1);
 		i.nint = 1;
@@ -636,6 +663,24 @@ static void number_kernels(Writer *w)
 	w->p->k_sumsq = number[optimizer[1]] - 1;
 }
 
+/* The rope tables and the dynamic buffers, where they lie. */
+static void list_buffers(Writer *w, const MemItem *items)
+{
+	VEC(RtBuf) bufs = {0};
+	for (uint32_t k = 0; k < w->nrope; k++)
+		vec_push(w->a, &bufs,
+		         ((RtBuf){RT_BUF_TABLE, w->rope[k].off, (uint64_t)w->in->seq_max * w->rope[k].d * 4, 0,
+		                  (int)w->instrs.n - 1, arena_printf(w->a, "rope%u", k)}));
+	for (uint32_t i = 0; i < w->dyn.n; i++) {
+		const DynBuf *d = &w->dyn.v[i];
+		if (d->birth >= 0)
+			vec_push(w->a, &bufs, ((RtBuf){d->kind, w->fixed + items[i].offset, d->bytes, d->birth, d->death - 1,
+			                               d->name}));
+	}
+	w->p->bufs = bufs.v;
+	w->p->nbuf = (int)bufs.n;
+}
+
 static void place_buffers(Writer *w, RankPlan *plan)
 {
 	MemItem *items = ARENA_ARRAY(w->a, MemItem, w->dyn.n + 1);
@@ -645,6 +690,7 @@ static void place_buffers(Writer *w, RankPlan *plan)
 	}
 	plan->bytes.activations = mem_plan(w->a, items, w->dyn.n, ALIGN_BYTES, &plan->peak_instr);
 	w->p->arena_bytes = w->fixed + plan->bytes.activations;
+	list_buffers(w, items);
 	for (uint32_t i = 0; i < w->instrs.n; i++) {
 		RtInstr *in = &w->instrs.v[i];
 		for (int k = 0; k < in->narg; k++) {
@@ -718,6 +764,8 @@ RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank)
 	w.p->ntensor = (int)w.layout.tensors.n;
 	w.p->balances = w.balances.v;
 	w.p->nbalance = (int)w.balances.n;
+	w.p->acts = w.acts.v;
+	w.p->nact = (int)w.acts.n;
 	w.p->instrs = w.instrs.v;
 	w.p->ninstr = (int)w.instrs.n;
 	return plan;
