@@ -124,8 +124,7 @@ static void add_input(Comp *c, const char *path)
 		vec_push(c->arena, &c->inputs, ((BuildInput){path, text}));
 }
 
-/* `check` without a recipe: one rank, documents of any usual length. */
-static void default_mesh(Comp *c)
+void driver_default_mesh(Comp *c)
 {
 	c->mesh = (Mesh){.world = 1, .pp = 1, .dp = 1, .ep = 1, .ep_shard = 1, .microbatches = 1, .runs = 1,
 	                 .docs = 1, .seq_max = 4096, .tokens_max = 4096};
@@ -140,7 +139,7 @@ bool driver_read(Comp *c)
 		c->config = config_load(c->arena, c->diag, o->config);
 	}
 	if (!o->recipe) {
-		default_mesh(c);
+		driver_default_mesh(c);
 		return !diag_errors(c->diag);
 	}
 	add_input(c, o->recipe);

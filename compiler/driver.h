@@ -19,9 +19,13 @@ int driver_status(const Comp *c);
 /* driver_passes - prints the table. */
 void driver_passes(void);
 
-/* The commands (commands.c, plan_text.c): exit status. */
+/* driver_default_mesh - one rank, documents of any usual length: without a recipe. */
+void driver_default_mesh(Comp *c);
+
+/* The commands (commands.c, plan_text.c, from_text.c): exit status. */
 int command_build(Comp *c, const char *last);
 int command_plan(Comp *c);
+int command_check_text(Comp *c);
 int command_run(const Options *o);
 int command_doctor(const Comp *c);
 int command_inspect(const Options *o);

@@ -24,6 +24,8 @@ static int on_model(Comp *c)
 {
 	const char *command = c->opt->command;
 	bool check = strcmp(command, "check") == 0;
+	if (check && c->opt->from)
+		return command_check_text(c);
 	if (!one_operand(c->opt, "model file"))
 		return ST_USAGE;
 	if (!check && !c->opt->recipe) {

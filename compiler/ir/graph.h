@@ -171,9 +171,11 @@ const char *op_name(Op op);
 OpClass op_class(Op op);
 uint32_t op_flags(Op op);
 
-/* Text form (.gir): print, read back, verify. graph_read returns NULL after diag_error. */
+/* Text form (.gir): print, read back, verify. graph_read returns NULL after diag_error;
+ * graph_read_next reads a file of several: from byte *at on, which it advances; NULL at the end, too. */
 void graph_print(const Graph *g, Text *t);
 Graph *graph_read(Arena *a, Diag *d, uint32_t source);
+Graph *graph_read_next(Arena *a, Diag *d, uint32_t source, size_t *at);
 /* graph_verify - ice-free check of every invariant; NULL or a message. */
 const char *graph_verify(Arena *a, const Graph *g);
 

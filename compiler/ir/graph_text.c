@@ -350,15 +350,16 @@ static bool read_port(Read *r)
 	return fail(r, 0, "neither a node nor a result") != NULL;
 }
 
-Graph *graph_read(Arena *a, Diag *d, uint32_t source)
+Graph *graph_read_next(Arena *a, Diag *d, uint32_t source, size_t *at)
 {
 	const Source *src = diag_source(d, source);
 	Line *l = ARENA_NEW(a, Line);
 	Read r = {.a = a, .d = d, .file = source, .l = l};
 	bool ended = false;
-	for (size_t begin = 0, end; begin < src->len && !ended; begin = end + 1) {
+	for (size_t begin = *at, end; begin < src->len && !ended; begin = end + 1) {
 		const char *hit = memchr(src->text + begin, '\n', src->len - begin);
 		end = hit ? (size_t)(hit - src->text) : src->len;
+		*at = end + 1;
 		split_line(a, source, src->text, begin, end, l);
 		if (!l->n)
 			continue;
@@ -372,8 +373,19 @@ Graph *graph_read(Arena *a, Diag *d, uint32_t source)
 			return NULL;
 		}
 	}
+	if (!r.g)
+		return NULL;
 	if (!ended)
 		return fail(&r, 0, "the graph does not end with `end`");
 	const char *wrong = graph_verify(a, r.g);
 	return wrong ? fail(&r, 0, wrong) : r.g;
+}
+
+Graph *graph_read(Arena *a, Diag *d, uint32_t source)
+{
+	size_t at = 0;
+	Graph *g = graph_read_next(a, d, source, &at);
+	if (!g && !diag_errors(d))
+		diag_error(d, (Span){source, 0, 0}, "there is no graph");
+	return g;
 }

@@ -72,12 +72,19 @@ static int new_buf(Writer *w, uint64_t bytes, RtBufKind kind, char *name)
 	return (int)w->dyn.n - 1;
 }
 
-static void touch(Writer *w, int k)
+/* The buffer lives at instruction `at`. */
+static void touch_at(Writer *w, int k, int at)
 {
 	DynBuf *b = &w->dyn.v[k];
-	if (b->birth < 0)
-		b->birth = (int)w->instrs.n;
-	b->death = (int)w->instrs.n + 1;
+	if (b->birth < 0 || at < b->birth)
+		b->birth = at;
+	if (at >= b->death)
+		b->death = at + 1;
+}
+
+static void touch(Writer *w, int k)
+{
+	touch_at(w, k, (int)w->instrs.n);
 }
 
 static RtInstr new_instr(RtOp op)
@@ -379,8 +386,16 @@ static void run_function(Writer *w, Call *c, int *env, int *saved, const Graph *
 	}
 	c->bound = bound;
 	c->work = c->ws->bytes ? new_buf(w, c->ws->bytes, RT_BUF_WORK, value_name(w, c, "work")) : NO_BUF;
+	int first = (int)w->instrs.n;
 	for (uint32_t i = 0; i < fn->steps.n; i++)
 		emit_step(w, c, &fn->steps.v[i]);
+	for (uint32_t k = 0; k < fn->bufs.n; k++) { /* lifetimes in the function know its loops */
+		const FnBuf *f = &fn->bufs.v[k];
+		if (bound[k] == NO_BUF || f->first < 0)
+			continue;
+		touch_at(w, bound[k], first + f->first);
+		touch_at(w, bound[k], first + f->last);
+	}
 	memcpy(env, result, w->nnames * sizeof *env);
 }
 
