@@ -192,10 +192,11 @@ static bool check_fits(Comp *c)
 		if (need <= have)
 			continue;
 		diag_error(c->diag, (Span){0}, "pipeline rank %d needs %.3f GB, %s has %.3f GB beside its reserve: "
-		           "parameters %.3f, gradients %.3f, optimizer %.3f, data %.3f, activations %.3f", r, need / 1e9,
+		           "parameters %.3f, gradients %.3f, optimizer %.3f, data %.3f, activations %.3f, runtime %.3f", r, need / 1e9,
 		           c->device.name, have / 1e9, (double)p->bytes.parameters / 1e9,
 		           (double)p->bytes.gradients / 1e9, (double)p->bytes.optimizer / 1e9,
-		           (double)p->bytes.data / 1e9, (double)p->bytes.activations / 1e9);
+		           (double)p->bytes.data / 1e9, (double)p->bytes.activations / 1e9,
+		           (double)p->bytes.runtime / 1e9);
 		if (p->peak_instr >= 0)
 			diag_note(c->diag, (Span){0}, "the activations are largest in instruction %d, %s", p->peak_instr,
 			          p->prog->instrs[p->peak_instr].note ? p->prog->instrs[p->peak_instr].note : "");

@@ -10,7 +10,7 @@ typedef struct Part {
 	uint64_t bytes;
 } Part;
 
-enum { PARTS = 5 };
+enum { PARTS = 6 };
 
 static void parts(const PlanBytes *b, Part out[PARTS])
 {
@@ -19,6 +19,7 @@ static void parts(const PlanBytes *b, Part out[PARTS])
 	out[2] = (Part){"optimizer", b->optimizer};
 	out[3] = (Part){"data", b->data};
 	out[4] = (Part){"activations", b->activations};
+	out[5] = (Part){"runtime", b->runtime};
 }
 
 static bool merged(const Comp *c)

@@ -99,7 +99,7 @@ void rt_counts(Rt *rt, const RtInstr *in)
 	int64_t *mine = &x->counts[me * x->experts];
 	sort_slots(x, ids, mine);
 	if (in->bal >= 0) {
-		int64_t *load = rt_at(rt, rt->p->balances[in->bal].load);
+		int64_t *load = rt->load[in->bal];
 		for (int e = 0; e < x->experts; e++)
 			load[e] += mine[e];
 	}

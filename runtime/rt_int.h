@@ -36,6 +36,7 @@ typedef struct Rt {
 	RtExchange *xch;
 	char *send_rows, *recv_rows;     /* rows on their way, rows_max * widest row each */
 	int64_t *row_map;        /* [rows_max] */
+	int64_t **load;          /* per balance: [experts] slots routed from this rank's tokens in this step */
 	RtData *data;
 	RtBatch batch;           /* rows of this step: per microbatch documents and positions */
 	int64_t step;            /* optimizer step, from 0 */

@@ -237,6 +237,15 @@ static int thread_count(const Rt *rt)
 	return n > 0 ? n : 1;
 }
 
+static bool new_loads(Rt *rt)
+{
+	rt->load = calloc((size_t)rt->p->nbalance + 1, sizeof *rt->load);
+	bool ok = rt->load != NULL;
+	for (int i = 0; ok && i < rt->p->nbalance; i++)
+		ok = (rt->load[i] = calloc((size_t)rt->p->balances[i].experts, sizeof **rt->load)) != NULL;
+	return ok;
+}
+
 static void reserve(Rt *rt)
 {
 	const RtProg *p = rt->p;
@@ -250,7 +259,7 @@ static void reserve(Rt *rt)
 	madvise(rt->arena, p->arena_bytes, MADV_HUGEPAGE);
 	rt->pool = rt_pool_new(thread_count(rt), scratch);
 	rt->reduce_piece = malloc(members * RT_PIECE * sizeof(float));
-	if (!rt->pool || !rt->reduce_piece || !rt_exchange_init(rt))
+	if (!rt->pool || !rt->reduce_piece || !new_loads(rt) || !rt_exchange_init(rt))
 		rt_fail(rt, RT_EMEMORY, "out of memory");
 }
 

@@ -202,11 +202,12 @@ static void adam(Rt *rt, double clip)
 }
 
 /* bias += factor * sign(mean(load) - load), loads of the whole step over all ranks */
-static void balance(Rt *rt, const RtBalance *b, double factor)
+static void balance(Rt *rt, int at, double factor)
 {
+	const RtBalance *b = &rt->p->balances[at];
 	const RtTensor *t = &rt->p->tensors[b->tensor];
 	size_t bytes = (size_t)b->experts * sizeof(int64_t);
-	int64_t *load = rt_at(rt, b->load), *all = malloc(bytes * (size_t)rt->p->dp + 1), total = 0;
+	int64_t *load = rt->load[at], *all = malloc(bytes * (size_t)rt->p->dp + 1), total = 0;
 	float *bias = (float *)rt_at(rt, rt->p->units[t->unit].param) + t->off;
 	if (!all)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
@@ -252,7 +253,7 @@ void rt_optimizer(Rt *rt)
 	adam(rt, clip);
 	double factor = rt_value_float(rt_setting(rt, "model.moe_overrides.gate_bias_update_factor"));
 	for (int i = 0; i < rt->p->nbalance; i++)
-		balance(rt, &rt->p->balances[i], factor);
+		balance(rt, i, factor);
 	rt_metrics_step(rt, loss, norm, labels, real, all);
 	if (rt->step == rt->dump_step)
 		rt_dump(rt, false);

@@ -5,7 +5,7 @@
  * printer writes and checks every index and offset, so that a damaged file is a message and not a
  * wild access.
  */
-#include "rt_prog.h"
+#include "rt_own.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -77,9 +77,7 @@ static const Field prog_fields[] = {
 	F(rows_max, 'l'), F(xchs, 'i'), F(slots_max, 'l'), F(experts_max, 'l'), F(arena_bytes, 'u'),
 	F(thread_scratch, 'u'), F(tokens, 'u'), F(labels, 'u'), F(loss, 'u'), F(has_tokens, 'b'),
 	F(has_labels, 'b'), F(flops_per_token, 'l'), F(k_adam, 'i'), F(k_sumsq, 'i'),
-	F(cu, 'u'), F(pos, 'u'), F(group, 'u'), F(workspace, 'u'), F(workspace_bytes, 'u'),
-	F(xch_send, 'u'), F(xch_recv, 'u'), F(xch_bytes, 'u'), F(xch_map, 'u'), F(xch_counts, 'u'),
-	F(streams, 'i'), F(events, 'i'),
+	F(own, 'u'), F(k_slots, 'i'), F(k_pack, 'i'), F(k_unpack, 'i'), F(streams, 'i'), F(events, 'i'),
 };
 #undef F
 #define F(name, kind) {#name, offsetof(RtInstr, name), kind}
@@ -91,7 +89,8 @@ static const Field instr_fields[] = {
 };
 #undef F
 #define F(name, kind) {#name, offsetof(RtKernelInfo, name), kind}
-static const Field kernel_fields[] = {F(threads, 'i'), F(shared, 'i'), F(grid, 'i'), F(per, 'i'), F(times, 'i')};
+static const Field kernel_fields[] = {F(threads, 'i'), F(shared, 'i'), F(grid, 'i'), F(per, 'i'), F(times, 'i'),
+                                      F(choice, 'i'), F(choice_bytes, 'i')};
 #undef F
 #define F(name, kind) {#name, offsetof(RtMap, name), kind}
 static const Field map_fields[] = {
@@ -202,8 +201,7 @@ static void print_tables(Out *o, const RtProg *p)
 		put(o, "\n");
 	}
 	for (int i = 0; i < p->nbalance; i++)
-		put(o, "balance tensor=%d load=%llu experts=%lld\n", p->balances[i].tensor,
-		    (unsigned long long)p->balances[i].load, (long long)p->balances[i].experts);
+		put(o, "balance tensor=%d experts=%lld\n", p->balances[i].tensor, (long long)p->balances[i].experts);
 }
 
 static void print_step_tables(Out *o, const RtProg *p)
@@ -417,13 +415,12 @@ static bool read_tensor(In *in)
 
 static bool read_balance(In *in)
 {
-	long long tensor, load, experts;
+	long long tensor, experts;
 	if (!GROW(in, balances, nbalance, cap_balance))
 		return fail(in, "out of memory");
-	if (!named_number(word(in), "tensor", &tensor) || !named_number(word(in), "load", &load) ||
-	    !named_number(word(in), "experts", &experts))
+	if (!named_number(word(in), "tensor", &tensor) || !named_number(word(in), "experts", &experts))
 		return fail(in, "damaged balance");
-	in->p->balances[in->p->nbalance++] = (RtBalance){(int)tensor, (uint64_t)load, experts};
+	in->p->balances[in->p->nbalance++] = (RtBalance){(int)tensor, experts};
 	return true;
 }
 
@@ -611,7 +608,9 @@ static bool check_mesh(const RtProg *p, char *err)
 	          p->dp == p->ep * p->ep_shard && p->pp_rank >= 0 && p->pp_rank < p->pp && p->microbatches >= 1 &&
 	          p->runs >= 1 && p->docs_max >= 1 && p->tokens_max >= 1 && p->seq_max >= 1 && p->model &&
 	          p->microbatches < 1 << 20 && p->tokens_max < (int64_t)1 << 32 && p->rows_max >= 0 &&
-	          p->xchs >= 0 && p->xchs <= 64 && p->slots_max >= 0 && p->experts_max >= 0;
+	          p->xchs >= 0 && p->xchs <= 64 && p->slots_max >= 0 && p->slots_max < (int64_t)1 << 31 &&
+	          p->experts_max >= 0 && p->experts_max < 1 << 20 && p->docs_max < 1 << 20 && p->ep < 1 << 16 &&
+	          p->experts_max % p->ep == 0;
 	if (!ok)
 		snprintf(err, 200, "the sizes of the program do not fit together");
 	return ok;
@@ -654,7 +653,7 @@ static bool check_tables(const RtProg *p, char *err)
 	for (int i = 0; i < p->nbalance; i++) {
 		const RtBalance *b = &p->balances[i];
 		if (b->tensor < 0 || b->tensor >= p->ntensor || b->experts < 1 || b->experts > 1 << 20 ||
-		    !inside(p, b->load, (uint64_t)b->experts * 8) || p->tensors[b->tensor].unit < 0)
+		    p->tensors[b->tensor].unit < 0)
 			return bad(err, "balance", i);
 	}
 	return true;
@@ -713,12 +712,32 @@ static bool check_step_tables(const RtProg *p, char *err)
 	return true;
 }
 
+static bool check_kernels(const RtProg *p, char *err)
+{
+	int use[] = {p->k_adam, p->k_sumsq, p->k_slots, p->k_pack, p->k_unpack};
+	for (size_t i = 0; i < sizeof use / sizeof *use; i++)
+		if (use[i] < 0 || use[i] >= p->nkernel)
+			return bad(err, "kernel of the runtime", use[i]);
+	for (int i = 0; i < p->nkernel; i++)
+		if (p->kernels[i].times < 0 || p->kernels[i].times > 1 << 20 || p->kernels[i].choice_bytes < 0 ||
+		    p->kernels[i].choice < 0 || p->kernels[i].choice > RT_MAX_ARGS)
+			return bad(err, "kernel", i);
+	return true;
+}
+
+static bool check_own(const RtProg *p, char *err)
+{
+	if (p->own <= p->arena_bytes && inside(p, p->own, rt_own(p).bytes))
+		return true;
+	snprintf(err, 200, "the memory of the runtime is outside the arena");
+	return false;
+}
+
 static bool check_prog(const RtProg *p, char *err)
 {
-	if (!check_mesh(p, err) || !check_tables(p, err) || !check_step_tables(p, err))
+	if (!check_mesh(p, err) || !check_tables(p, err) || !check_step_tables(p, err) || !check_kernels(p, err) ||
+	    !check_own(p, err))
 		return false;
-	if (p->k_adam < 0 || p->k_adam >= p->nkernel || p->k_sumsq < 0 || p->k_sumsq >= p->nkernel)
-		return bad(err, "optimizer kernel", p->k_adam);
 	for (int i = 0; i < p->nmap; i++)
 		if (p->maps[i].kernel < 0 || p->maps[i].kernel >= p->nkernel || p->maps[i].arg < 0)
 			return bad(err, "map", i);

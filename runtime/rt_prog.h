@@ -59,10 +59,9 @@ typedef struct RtTensor {
 } RtTensor;
 
 /* A router bias that is moved toward balance after each optimizer step (AutoModel 4.5):
- * bias += factor * sign(mean(load) - load). `load` counts the slots of the whole step. */
+ * bias += factor * sign(mean(load) - load), load: the slots of the whole step per expert. */
 typedef struct RtBalance {
 	int tensor;              /* index of the float32 bias tensor [E] */
-	uint64_t load;           /* arena offset, i64[E]: slots routed from this rank's tokens */
 	int64_t experts;
 } RtBalance;
 
@@ -70,7 +69,7 @@ typedef struct RtBalance {
  * rows of the exchange round. */
 typedef enum RtRows { RT_ROWS_CONST, RT_ROWS_T, RT_ROWS_R } RtRows;
 
-/* How a kernel of the cuda target is launched; all zero on the host target. Blocks in x:
+/* A kernel, and how it is launched on the cuda target (zero on the host target). Blocks in x:
  * RT_GRID_FIXED `times`; RT_GRID_T, RT_GRID_R ceil(rows / per) * times; RT_GRID_SMS `times` per
  * multiprocessor (persistent kernels). A grid of 0 blocks is not launched. */
 typedef enum RtGrid { RT_GRID_FIXED, RT_GRID_T, RT_GRID_R, RT_GRID_SMS } RtGrid;
@@ -80,6 +79,9 @@ typedef struct RtKernelInfo {
 	int threads, shared;     /* per block; bytes of dynamic shared memory */
 	int grid, per, times;    /* RtGrid */
 	char *access;            /* a word per argument, see rt_access; "" or NULL: not known */
+	int choice;              /* > 0: argument choice-1 is a discrete choice made by this kernel (ids of experts,
+	                            a selection of keys), choice_bytes per token, that --replay-selections can set */
+	int choice_bytes;
 } RtKernelInfo;
 
 /* A tensor map (TMA) that a kernel gets: argument `arg` as a matrix [outer, inner] of `dtype`, read
@@ -202,19 +204,13 @@ typedef struct RtProg {
 	uint64_t loss;           /* arena offset: f64 [microbatches], summed loss; last rank */
 	bool has_tokens, has_labels;
 	int64_t flops_per_token; /* model FLOPs of one trained token, for mfu */
-	int k_adam, k_sumsq;     /* kernels of the optimizer (templates/host/adam.c) */
-	/* of the cuda target: arena offsets, else 0 */
-	uint64_t cu;             /* i32 [microbatches][docs_max+1] */
-	uint64_t pos;            /* i32 [microbatches][T_max] */
-	uint64_t group;          /* i32 [xchs][experts_max/ep + 1] */
-	uint64_t workspace;      /* of cuBLASLt, and of the optimizer's sums */
-	uint64_t workspace_bytes;
-	uint64_t xch_send;       /* rows of an exchange as they travel, sent and received: xch_bytes each, */
-	uint64_t xch_recv;       /* the widest row times max(rows_max, min(rows_max * ep, slots_max)) */
-	uint64_t xch_bytes;
-	uint64_t xch_map;        /* i32 [xchs][2*slots_max + rows_max]: slots by expert; slots as they are
-	                            sent; places of rows as they arrive */
-	uint64_t xch_counts;     /* i32 [ep][experts_max] */
+	/* Kernels of the optimizer. k_adam: parameters, gradients, m, v of this rank's shard, then, when
+	 * stored != dtype, master; n[0] elements. k_sumsq: gradients f32[n[0]], scaled in place, and f64 sums of
+	 * squares, one per block; on the cuda target the grid is RT_GRID_FIXED. */
+	int k_adam, k_sumsq;
+	uint64_t own;            /* arena offset of the runtime's own memory, rt_own.h */
+	/* of the cuda target: kernels of the exchange (templates/cuda/slots.cuh, rows.cuh), when xchs > 0 */
+	int k_slots, k_pack, k_unpack;
 	int streams, events;
 	int nsetting, nconfig, nkernel, nmap, nunit, ntensor, nbalance, nbuf, nact, ninstr;
 	RtSetting *settings;     /* recipe: every compile and run key */

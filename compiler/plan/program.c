@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "../../runtime/rt_own.h"
 #include "layout.h"
 #include "mem_plan.h"
 
@@ -49,7 +50,6 @@ typedef struct Writer {
 	Workspace *ws_f, *ws_b;  /* per class */
 	struct { double theta; uint32_t d; uint64_t off; } rope[4];
 	uint32_t nrope;
-	uint64_t *loads;         /* per instance: arena offset of the load counters, 0 none */
 	int **balance;           /* per instance, per weight: index into balances + 1 */
 	VEC(RtBalance) balances;
 	uint64_t fixed;          /* end of the persistent part */
@@ -546,10 +546,8 @@ static void reserve_balances(Writer *w, uint32_t i)
 		const Port *p = &c->fwd->outputs.v[o];
 		if (p->kind != PORT_BALANCE)
 			continue;
-		RtBalance b = {.tensor = w->layout.place[i][p->index].tensor,
-		               .experts = c->weights[p->index].type.dim[0].n};
-		b.load = reserve(w, (uint64_t)b.experts * 8);
-		vec_push(w->a, &w->balances, b);
+		vec_push(w->a, &w->balances, ((RtBalance){.tensor = w->layout.place[i][p->index].tensor,
+		                                          .experts = c->weights[p->index].type.dim[0].n}));
 		w->balance[i][p->index] = (int)w->balances.n;
 	}
 }
@@ -756,6 +754,14 @@ static RtProg *new_prog(Arena *a, const PlanInput *in, int pp_rank)
 	return p;
 }
 
+/* The runtime's own memory lies behind everything else. */
+static void reserve_own(RtProg *p, RankPlan *plan)
+{
+	p->own = p->arena_bytes;
+	plan->bytes.runtime = rt_own(p).bytes;
+	p->arena_bytes += plan->bytes.runtime;
+}
+
 RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank)
 {
 	Writer w = {.a = a, .in = in, .pp_rank = pp_rank, .p = new_prog(a, in, pp_rank)};
@@ -783,5 +789,6 @@ RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank)
 	w.p->nact = (int)w.acts.n;
 	w.p->instrs = w.instrs.v;
 	w.p->ninstr = (int)w.instrs.n;
+	reserve_own(w.p, &plan);
 	return plan;
 }

@@ -43,6 +43,7 @@ typedef struct PlanInput {
 /* What a rank's memory is for; the sum is its peak. */
 typedef struct PlanBytes {
 	uint64_t parameters, gradients, optimizer, data, activations;
+	uint64_t runtime;        /* rt_own.h */
 } PlanBytes;
 
 typedef struct RankPlan {
