@@ -121,7 +121,7 @@ typedef enum RtOp {
 } RtOp;
 
 /* A buffer of the step: `bytes` of the arena at `off` that belong to it in instructions first .. last.
- * Parameters, gradients, Adam's states, data and load counters are not listed: they live always. */
+ * Parameters, gradients, Adam's states, data and the runtime's own memory are not listed: they live always. */
 typedef enum RtBufKind {
 	RT_BUF_TABLE,            /* made once a step, read by many */
 	RT_BUF_VALUE,            /* carried from layer to layer, or saved from forward to backward */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../runtime/rt_own.h"
 #include "verify_int.h"
 
 typedef struct Value {
@@ -88,31 +89,16 @@ static void add_states(Walk *w, const RtUnit *u)
 	add_room(w, u->v, bytes, arena_printf(w->v->a, "second moments of %s", u->name));
 }
 
-/* What the cuda target keeps on the device beside the host's list. */
-static void add_device_rooms(Walk *w)
-{
-	const RtProg *p = w->p;
-	uint64_t mbs = (uint64_t)p->microbatches, experts = (uint64_t)(p->experts_max / p->ep) + 1;
-	if (!p->cu)
-		return;
-	add_room(w, p->cu, mbs * ((uint64_t)p->docs_max + 1) * 4, "document borders");
-	add_room(w, p->pos, mbs * (uint64_t)p->tokens_max * 4, "positions");
-	add_room(w, p->group, (uint64_t)p->xchs * experts * 4, "expert borders");
-	add_room(w, p->workspace, p->workspace_bytes, "workspace of products");
-}
-
 static void add_rooms(Walk *w)
 {
 	const RtProg *p = w->p;
 	uint64_t mbs = (uint64_t)p->microbatches, tokens = mbs * (uint64_t)p->tokens_max * 4;
-	add_device_rooms(w);
+	add_room(w, p->own, rt_own(p).bytes, "memory of the runtime");
 	for (int i = 0; i < p->ntensor; i++)
 		if (p->tensors[i].unit >= 0)
 			add_tensor(w, &p->tensors[i]);
 	for (int i = 0; i < p->nunit; i++)
 		add_states(w, &p->units[i]);
-	for (int i = 0; i < p->nbalance; i++)
-		set_value(w, add_room(w, p->balances[i].load, (uint64_t)p->balances[i].experts * 8, "load counters"), -1);
 	if (p->has_tokens)
 		set_value(w, add_room(w, p->tokens, tokens, "tokens"), -1);
 	if (p->has_labels) {

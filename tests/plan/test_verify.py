@@ -105,7 +105,7 @@ def overlapping_buffers(p):
 
 def address_outside(p):
     launch = next(i for i in p[0].find("launch", mb=0) if len(i.args()) > 2)
-    free = max(b[1] + b[2] for b in p[0].bufs)
+    free = next(int(line.split()[2]) for line in p[0].head if line.startswith("size arena_bytes"))
     launch.line = launch.line.replace(f"arg {launch.args()[0]} ", f"arg {free} ")
     raise_arena(p[0], 4096)
 
@@ -211,6 +211,7 @@ def other_mesh(p):
     for k, line in enumerate(p[1].head):
         if line.startswith("size microbatches"):
             p[1].head[k] = f"size microbatches {int(line.split()[2]) + 1}"
+    raise_arena(p[1], 1 << 20)
 
 
 NEGATIVE = [
