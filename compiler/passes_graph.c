@@ -33,12 +33,31 @@ static const SizeValue *given_sizes(Comp *c, uint32_t *n)
 	return v.v;
 }
 
+/* Every rank of an expert-parallel group holds as many experts as the others. */
+static bool check_experts(Comp *c)
+{
+	for (uint32_t i = 0; i < c->model->nclasses; i++) {
+		for (uint32_t k = 0; k < c->model->classes[i].nweights; k++) {
+			const WeightDecl *w = &c->model->classes[i].weights[k];
+			const Dim *e = &w->type.dim[0];
+			if (!w->stacked || e->n % c->mesh.ep == 0)
+				continue;
+			diag_error(c->diag, recipe_span(c->recipe, "distributed.ep_size"),
+			           "%s %lld must be divisible by expert_parallel_degree %d",
+			           e->name ? e->name : "the number of experts", (long long)e->n, c->mesh.ep);
+			diag_note(c->diag, w->span, "one expert is one element of these weights");
+			return false;
+		}
+	}
+	return true;
+}
+
 bool pass_lower(Comp *c)
 {
 	LowerOptions o = {.compute = c->compute, .storage = c->storage, .s_max = c->mesh.seq_max};
 	o.sizes = given_sizes(c, &o.nsizes);
 	c->model = model_lower(c->arena, c->diag, c->program, &o);
-	return c->model != NULL;
+	return c->model && (!c->recipe || check_experts(c));
 }
 
 static bool attention_is(const Comp *c, const char *form)

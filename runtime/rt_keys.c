@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rt_words.h"
+
 static const RtKey table[] = {
 #define KEY(path, type, when, initial, values, doc) \
 	{path, RT_KEY_##type, RT_KEY_##when, initial, values, doc},
@@ -64,58 +66,45 @@ bool rt_key_is_section(const char *path)
 
 /* ---- suggestions */
 
-enum { MAX_WORD = 96 };
-
-static int min3(int a, int b, int c)
+/* The right name in the wrong section, if only one section has it; else nearly that. */
+static bool same_leaf(const char *leaf, char out[RT_KEY_ERR])
 {
-	int m = a < b ? a : b;
-	return m < c ? m : c;
-}
-
-/* Levenshtein distance; MAX_WORD when a word is too long to be worth it. */
-static int distance(const char *a, const char *b)
-{
-	int row[MAX_WORD + 1];
-	size_t na = strlen(a), nb = strlen(b);
-	if (na >= MAX_WORD || nb >= MAX_WORD)
-		return MAX_WORD;
-	for (size_t j = 0; j <= nb; j++)
-		row[j] = (int)j;
-	for (size_t i = 1; i <= na; i++) {
-		int diagonal = row[0];
-		row[0] = (int)i;
-		for (size_t j = 1; j <= nb; j++) {
-			int up = row[j];
-			row[j] = min3(up + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-			diagonal = up;
-		}
-	}
-	return row[nb];
-}
-
-const char *rt_key_closest(const char *path)
-{
-	const char *best = NULL, *leaf = rt_value_leaf(path);
-	int limit = (int)strlen(leaf) / 3 + 1;
-	for (int i = 0; i < KEYS; i++) {
-		int d = distance(path, table[i].path);
-		if (d <= limit && !strchr(table[i].path, '*')) {
-			limit = d - 1;
-			best = table[i].path;
-		}
-	}
-	/* The right name in the wrong section, if only one section has it; else nearly that. */
-	for (int allowed = 0; !best && allowed < 3; allowed++) {
-		for (int i = 0, found = 0; i < KEYS; i++) {
+	for (int allowed = 0; allowed <= rt_word_reach(leaf); allowed++) {
+		int found = 0;
+		for (int i = 0; i < KEYS; i++) {
 			const char *other = rt_value_leaf(table[i].path);
-			if (strlen(other) < 4 || *other == '_' || distance(leaf, other) != allowed)
+			if (strlen(other) < 4 || *other == '_' || rt_word_distance(leaf, other) != allowed)
 				continue;
-			best = found++ ? NULL : table[i].path;
-			if (found > 1)
+			snprintf(out, RT_KEY_ERR, "%s", table[i].path);
+			found++;
+		}
+		if (found)
+			return found == 1;
+	}
+	return false;
+}
+
+bool rt_key_closest(const char *path, char out[RT_KEY_ERR])
+{
+	const char *leaf = rt_value_leaf(path);
+	int limit = rt_word_reach(leaf);
+	bool found = false;
+	for (int i = 0; i < KEYS; i++) {
+		const char *known = table[i].path;
+		for (size_t n = strcspn(known, "."); known[n - 1] != '*'; n += 1 + strcspn(known + n + 1, ".")) {
+			char part[RT_WORD_MAX];
+			snprintf(part, sizeof part, "%.*s", (int)n, known);
+			int d = rt_word_distance(path, part);
+			if (d <= limit) {
+				limit = d - 1;
+				found = true;
+				snprintf(out, RT_KEY_ERR, "%s", part);
+			}
+			if (!known[n])
 				break;
 		}
 	}
-	return best;
+	return found || same_leaf(leaf, out);
 }
 
 /* ---- overrides */
@@ -142,12 +131,13 @@ char *rt_key_override(const char *path, const char *value, char err[RT_KEY_ERR])
 {
 	int index = rt_key_find(path);
 	if (index < 0) {
-		const char *near = rt_key_closest(path);
+		char near[RT_KEY_ERR];
+		bool hit = rt_key_closest(path, near);
 		if (rt_key_is_section(path))
 			snprintf(err, RT_KEY_ERR, "`%.80s` is a section: set one of its keys", path);
 		else
-			snprintf(err, RT_KEY_ERR, "unknown recipe key `%.80s`%s%s%s", path,
-			         near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
+			snprintf(err, RT_KEY_ERR, "unknown recipe key `%.80s`%s%.200s%s", path,
+			         hit ? ", did you mean `" : "", hit ? near : "", hit ? "`?" : "");
 		return NULL;
 	}
 	if (table[index].when == RT_KEY_COMPILE) {

@@ -46,8 +46,9 @@ int rt_key_find(const char *path);
 /* rt_key_is_section - `path` is a proper prefix of known keys ("distributed.pipeline"). */
 bool rt_key_is_section(const char *path);
 
-/* rt_key_closest - the known path that an unknown one was probably meant to be, else NULL. */
-const char *rt_key_closest(const char *path);
+/* rt_key_closest - the known key or section that an unknown one was probably meant to be; false when
+ * nothing is near. */
+bool rt_key_closest(const char *path, char out[RT_KEY_ERR]);
 
 /* rt_key_parse - checks `text` (YAML scalar, YAML flow list or command-line value) against the key
  * and returns its canonical text, malloc'd; else NULL with one message in err, which names `path`

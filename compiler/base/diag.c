@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../runtime/rt_words.h"
 #include "status.h"
 #include "vec.h"
 
-enum { MAX_ERRORS = 20 };
+enum { MAX_ERRORS = 20, MAX_EXCERPT = 100 };
 
 struct Diag {
 	Arena *arena;
@@ -52,12 +53,12 @@ static void print_excerpt(const Diag *d, Span s, uint32_t line)
 {
 	const Source *src = diag_source(d, s.file);
 	uint32_t begin = s.begin > src->len ? src->len : s.begin, end = begin;
-	while (begin > 0 && src->text[begin - 1] != '\n')
+	while (begin > 0 && src->text[begin - 1] != '\n' && s.begin - begin < MAX_EXCERPT)
 		begin--;
-	while (end < src->len && src->text[end] != '\n')
+	while (end < src->len && src->text[end] != '\n' && end - begin < 2 * MAX_EXCERPT)
 		end++;
-	if (end - begin > 300)
-		return;
+	while (begin < s.begin && ((unsigned char)src->text[begin] & 0xC0) == 0x80)
+		begin++;
 	fprintf(stderr, "%5u | ", line);
 	for (uint32_t i = begin; i < end; i++) {
 		unsigned char c = (unsigned char)src->text[i];
@@ -149,45 +150,16 @@ void ice(const char *fmt, ...)
 	exit(ST_BUG);
 }
 
-static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
-{
-	uint32_t m = a < b ? a : b;
-	return m < c ? m : c;
-}
-
-static uint32_t distance(const char *a, const char *b)
-{
-	enum { MAX = 64 };
-	size_t na = strlen(a), nb = strlen(b);
-	uint32_t row[MAX + 1];
-	if (na >= MAX || nb >= MAX)
-		return MAX;
-	for (uint32_t j = 0; j <= nb; j++)
-		row[j] = j;
-	for (uint32_t i = 1; i <= na; i++) {
-		uint32_t diagonal = row[0];
-		row[0] = i;
-		for (uint32_t j = 1; j <= nb; j++) {
-			uint32_t up = row[j];
-			row[j] = min3(row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-			diagonal = up;
-		}
-	}
-	return row[nb];
-}
-
 const char *closest(const char *word, const char *const *candidates, uint32_t n)
 {
 	const char *best = NULL;
-	uint32_t limit = (uint32_t)strlen(word) / 3 + 1;
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t dist = distance(word, candidates[i]);
-		if (dist <= limit) {
-			limit = dist - (dist > 0);
-			best = candidates[i];
-			if (dist == 0)
-				break;
-		}
+	int limit = rt_word_reach(word);
+	for (uint32_t i = 0; i < n && limit >= 0; i++) {
+		int distance = rt_word_distance(word, candidates[i]);
+		if (distance > limit)
+			continue;
+		limit = distance - 1;
+		best = candidates[i];
 	}
 	return best;
 }

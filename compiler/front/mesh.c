@@ -1,12 +1,12 @@
 /* mesh.c - see mesh.h. */
 #include "mesh.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "../../runtime/rt_scan.h"
 #include "../../runtime/rt_value.h"
+#include "longest_row.h"
+
+enum { HELLASWAG_TOKENS = 320 };
 
 static bool reject(const Recipe *r, const char *key, const char *help, const char *message)
 {
@@ -68,33 +68,19 @@ static bool batches(const Recipe *r, Mesh *m)
 	return true;
 }
 
-/* Longest list of `input_ids` in a file of rows; 0 when it cannot be read. */
-static int64_t longest_row(const char *path)
+/* The longest row of a dataset that says how long it is; 0 when it does not. */
+static int64_t dataset_length(const Recipe *r)
 {
-	FILE *f = fopen(path, "rb");
-	char *line = NULL, key[64];
-	size_t cap = 0;
-	int64_t longest = 0;
-	for (ssize_t n; f && (n = getline(&line, &cap, f)) > 0;) {
-		RtScan s = rt_scan(line, (size_t)n);
-		for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
-			int64_t count = 0;
-			if (!rt_scan_key(&s, key, sizeof key))
-				break;
-			if (strcmp(key, "input_ids") != 0) {
-				if (!rt_scan_skip(&s))
-					break;
-				continue;
-			}
-			for (bool item = rt_scan_open(&s, '['); item; item = rt_scan_next(&s, ']'))
-				count += rt_scan_skip(&s);
-			longest = count > longest ? count : longest;
-		}
+	const char *target = rt_value_leaf(recipe_text(r, "dataset._target_")), *file = "dataset.path_or_dataset";
+	if (strcmp(target, "HellaSwag") == 0) {
+		diag_note(r->diag, recipe_span(r, "dataset._target_"),
+		          "HellaSwag rows are assumed to have at most %d tokens; distributed.pipeline.pp_seq_len changes "
+		          "that", HELLASWAG_TOKENS);
+		return HELLASWAG_TOKENS;
 	}
-	free(line);
-	if (f)
-		fclose(f);
-	return longest;
+	if (strcmp(target, "TokenIds") != 0 || recipe_null(r, file))
+		return 0;
+	return longest_row(r->diag, recipe_span(r, file), recipe_text(r, file));
 }
 
 static bool lengths(const Recipe *r, Mesh *m)
@@ -102,25 +88,25 @@ static bool lengths(const Recipe *r, Mesh *m)
 	static const char *const bounds[] = {"packed_sequence.packed_sequence_size",
 	                                     "distributed.pipeline.pp_seq_len", "dataset.seq_len",
 	                                     "dataset.seq_length"};
+	const char *key = "dataset._target_";
+	uint32_t errors = diag_errors(r->diag);
 	m->seq_max = 0;
-	for (size_t i = 0; i < LEN(bounds) && !m->seq_max; i++)
-		if (!recipe_null(r, bounds[i]))
-			m->seq_max = recipe_int(r, bounds[i]);
-	const char *target = rt_value_leaf(recipe_text(r, "dataset._target_"));
-	if (!m->seq_max && strcmp(target, "TokenIds") == 0)
-		m->seq_max = longest_row(recipe_text(r, "dataset.path_or_dataset"));
-	if (!m->seq_max && strcmp(target, "HellaSwag") == 0) {
-		m->seq_max = 320;
-		fprintf(stderr, "note: HellaSwag rows are assumed to have at most 320 tokens; "
-		                "distributed.pipeline.pp_seq_len changes that\n");
+	for (size_t i = 0; i < LEN(bounds) && !m->seq_max; i++) {
+		m->seq_max = recipe_null(r, bounds[i]) ? 0 : recipe_int(r, bounds[i]);
+		key = m->seq_max ? bounds[i] : key;
 	}
-	if (m->seq_max < 1)
-		return REJECT("dataset._target_", "set distributed.pipeline.pp_seq_len",
-		              "the longest row of the data is not known");
+	if (!m->seq_max)
+		m->seq_max = dataset_length(r);
+	if (diag_errors(r->diag) != errors) {
+		diag_help(r->diag, "or set distributed.pipeline.pp_seq_len to the tokens of the longest row");
+		return false;
+	}
+	if (!m->seq_max)
+		return REJECT(key, "set distributed.pipeline.pp_seq_len", "the longest row of the data is not known");
 	m->tokens_max = m->seq_max * m->docs;
 	if (m->tokens_max > INT32_MAX / 64)
-		return REJECT("distributed.pipeline.pp_seq_len", NULL, "a microbatch of %lld tokens is too large",
-		              (long long)m->tokens_max);
+		return REJECT(key, "lower it, or distributed.pipeline.pp_microbatch_size",
+		              "a microbatch of %d rows of %lld tokens is too large", m->docs, (long long)m->seq_max);
 	return true;
 }
 

@@ -24,37 +24,90 @@ typedef struct Reader {
 	yaml_parser_t parser;
 	yaml_event_t event;
 	uint32_t file;
+	size_t n;                /* bytes of the text */
+	size_t seen_chars, seen_bytes;   /* the same place, counted in both ways */
 	bool failed;             /* the YAML itself is wrong: stop */
 } Reader;
 
-static Span mark_span(const Reader *y, yaml_mark_t begin, yaml_mark_t end)
+/* libyaml counts characters, spans count bytes. Marks mostly go forward, so the last place is kept. */
+static uint32_t byte_of(Reader *y, size_t character)
 {
-	uint32_t b = (uint32_t)begin.index, e = (uint32_t)end.index;
+	const char *text = y->r->source;
+	if (character < y->seen_chars)
+		y->seen_chars = y->seen_bytes = 0;
+	while (y->seen_chars < character && y->seen_bytes < y->n) {
+		y->seen_bytes++;
+		while (y->seen_bytes < y->n && ((unsigned char)text[y->seen_bytes] & 0xC0) == 0x80)
+			y->seen_bytes++;
+		y->seen_chars++;
+	}
+	return (uint32_t)y->seen_bytes;
+}
+
+static Span mark_span(Reader *y, yaml_mark_t begin, yaml_mark_t end)
+{
+	uint32_t b = byte_of(y, begin.index), e = byte_of(y, end.index);
 	return (Span){y->file, b, e > b ? e : b + 1};
 }
 
-static Span event_span(const Reader *y)
+static Span event_span(Reader *y)
 {
 	return mark_span(y, y->event.start_mark, y->event.end_mark);
+}
+
+static void syntax_error(Reader *y)
+{
+	const yaml_parser_t *p = &y->parser;
+	const char *what = p->problem ? p->problem : "not YAML";
+	Diag *d = y->r->diag;
+	if (p->error == YAML_READER_ERROR) {
+		uint32_t at = (uint32_t)(p->problem_offset < y->n ? p->problem_offset : y->n);
+		diag_error(d, (Span){y->file, at, at + 1}, "%s", what);
+		return;
+	}
+	diag_error(d, mark_span(y, p->problem_mark, p->problem_mark), "%s", what);
+	if (p->context && p->context_mark.index != p->problem_mark.index)
+		diag_note(d, mark_span(y, p->context_mark, p->context_mark), "%s", p->context);
+	if (strstr(what, "tab") || strstr(what, "start any token"))
+		diag_help(d, "YAML is indented with blanks, not with tabs");
+	else if (strstr(what, "expected key"))
+		diag_help(d, "the keys of a section stand in one column");
+}
+
+/* Values say what they are without tags, and nothing is ever made or executed. */
+static void refuse_tag(Reader *y)
+{
+	const yaml_event_t *e = &y->event;
+	const char *tag = (const char *)(e->type == YAML_SCALAR_EVENT         ? e->data.scalar.tag
+	                                 : e->type == YAML_SEQUENCE_START_EVENT ? e->data.sequence_start.tag
+	                                 : e->type == YAML_MAPPING_START_EVENT  ? e->data.mapping_start.tag
+	                                                                        : NULL);
+	static const char standard[] = "tag:yaml.org,2002:";
+	static const char *const known[] = {"str", "int", "float", "bool", "null", "seq", "map"};
+	bool plain = !tag || strcmp(tag, "!") == 0;
+	for (size_t i = 0; i < LEN(known) && !plain; i++)
+		plain = strncmp(tag, standard, sizeof standard - 1) == 0 && strcmp(tag + sizeof standard - 1, known[i]) == 0;
+	if (!plain)
+		diag_error(y->r->diag, event_span(y), "the tag `%.80s` is not supported: a recipe makes no objects", tag);
 }
 
 /* The next event; false after a message when the text is no YAML. */
 static bool next(Reader *y)
 {
 	yaml_event_delete(&y->event);
-	if (yaml_parser_parse(&y->parser, &y->event)) {
-		if (y->event.type != YAML_ALIAS_EVENT)
-			return true;
+	if (!yaml_parser_parse(&y->parser, &y->event)) {
+		syntax_error(y);
+		y->failed = true;
+		return false;
+	}
+	if (y->event.type == YAML_ALIAS_EVENT) {
 		diag_error(y->r->diag, event_span(y), "aliases are not supported in a recipe");
 		diag_help(y->r->diag, "write the value out");
-	} else {
-		const char *what = y->parser.problem ? y->parser.problem : "not YAML";
-		diag_error(y->r->diag, mark_span(y, y->parser.problem_mark, y->parser.problem_mark), "%s", what);
-		if (strstr(what, "tab") || strstr(what, "start any token"))
-			diag_help(y->r->diag, "YAML is indented with blanks, not with tabs");
+		y->failed = true;
+		return false;
 	}
-	y->failed = true;
-	return false;
+	refuse_tag(y);
+	return true;
 }
 
 static const char *scalar(const Reader *y)
@@ -64,9 +117,9 @@ static const char *scalar(const Reader *y)
 
 static void unknown_key(Recipe *r, Span at, const char *path)
 {
-	const char *near = rt_key_closest(path);
+	char near[RT_KEY_ERR];
 	diag_error(r->diag, at, "unknown recipe key `%s`", path);
-	if (near)
+	if (rt_key_closest(path, near))
 		diag_help(r->diag, "did you mean `%s`?", near);
 	else
 		diag_help(r->diag, "`glmc --keys` lists the keys");
@@ -77,9 +130,13 @@ static bool set_value(Recipe *r, Span key_at, Span at, const char *path, const c
 	char err[RT_KEY_ERR];
 	int known = rt_key_find(path);
 	if (known < 0) {
-		if (rt_key_is_section(path) && (rt_value_null(text) || strcmp(text, "~") == 0 || !*text))
+		bool section = rt_key_is_section(path);
+		if (section && (rt_value_null(text) || strcmp(text, "~") == 0 || !*text))
 			return true;
-		unknown_key(r, key_at, path);
+		if (section)
+			diag_error(r->diag, key_at, "`%s` is a section: it holds keys, not a value", path);
+		else
+			unknown_key(r, key_at, path);
 		return false;
 	}
 	if (rt_key_at(known)->type == RT_KEY_ANY)
@@ -116,27 +173,43 @@ static bool skip_node(Reader *y)
 	return true;
 }
 
+/* A list or a section where the key takes one value. */
+static bool misfit(Reader *y, Span key_at, const char *path, const char *what)
+{
+	int known = rt_key_find(path);
+	if (known < 0)
+		unknown_key(y->r, key_at, path);
+	else if (rt_key_at(known)->type == RT_KEY_ANY || strcmp(rt_key_at(known)->values, "=null") == 0)
+		set_value(y->r, key_at, key_at, path, what);
+	else
+		diag_error(y->r->diag, key_at, "`%s` takes one value, not a %s", path, what);
+	return skip_node(y);
+}
+
 /* A list of scalars as `[a, b]`. */
 static bool read_list(Reader *y, Span key_at, const char *path)
 {
 	Text t = {0};
 	Span at = event_span(y);
 	int known = rt_key_find(path);
-	bool ok = true;
-	if (known >= 0 && rt_key_at(known)->type == RT_KEY_ANY)
-		return skip_node(y) && set_value(y->r, key_at, at, path, "null");
+	bool plain = true;
+	if (known < 0 || rt_key_at(known)->type != RT_KEY_FLOATS)
+		return misfit(y, key_at, path, "list");
 	text_add(&t, "[");
-	for (ok = next(y); ok && y->event.type != YAML_SEQUENCE_END_EVENT; ok = next(y)) {
-		if (y->event.type != YAML_SCALAR_EVENT) {
-			diag_error(y->r->diag, event_span(y), "`%s` is a list of plain values", path);
-			ok = skip_node(y);
-			break;
+	while (next(y) && y->event.type != YAML_SEQUENCE_END_EVENT) {
+		if (y->event.type == YAML_SCALAR_EVENT) {
+			text_add(&t, "%s%s", t.n > 1 ? ", " : "", scalar(y));
+			continue;
 		}
-		text_add(&t, "%s%s", t.n > 1 ? ", " : "", scalar(y));
+		if (plain)
+			diag_error(y->r->diag, event_span(y), "`%s` is a list of plain values", path);
+		plain = false;
+		if (!skip_node(y))
+			break;
 	}
 	text_add(&t, "]");
-	if (ok && y->event.type == YAML_SEQUENCE_END_EVENT) {
-		at.end = (uint32_t)y->event.end_mark.index;
+	if (!y->failed && plain) {
+		at.end = byte_of(y, y->event.end_mark.index);
 		set_value(y->r, key_at, at, path, t.s);
 	}
 	text_free(&t);
@@ -147,7 +220,6 @@ static bool read_mapping(Reader *y, const char *prefix, int depth);
 
 static bool read_value(Reader *y, Span key_at, const char *path, int depth)
 {
-	int known = rt_key_find(path);
 	switch (y->event.type) {
 	case YAML_SCALAR_EVENT: {
 		bool quoted = y->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
@@ -157,13 +229,7 @@ static bool read_value(Reader *y, Span key_at, const char *path, int depth)
 	}
 	case YAML_SEQUENCE_START_EVENT: return read_list(y, key_at, path);
 	case YAML_MAPPING_START_EVENT:
-		if (rt_key_is_section(path))
-			return read_mapping(y, path, depth + 1);
-		if (known < 0)
-			unknown_key(y->r, key_at, path);
-		else if (rt_key_at(known)->type != RT_KEY_ANY)
-			diag_error(y->r->diag, key_at, "`%s` takes one value, not a section", path);
-		return skip_node(y);
+		return rt_key_is_section(path) ? read_mapping(y, path, depth + 1) : misfit(y, key_at, path, "section");
 	default: return false;
 	}
 }
@@ -208,14 +274,26 @@ static bool read_document(Reader *y)
 		return true;
 	if (y->event.type != YAML_MAPPING_START_EVENT) {
 		diag_error(y->r->diag, event_span(y), "a recipe is a mapping of keys to values");
+		diag_help(y->r->diag, "a line is `key: value`, with a blank after the colon");
 		return false;
 	}
 	return read_mapping(y, "", 0);
 }
 
+/* Nothing follows the mapping but the end. */
+static void read_end(Reader *y)
+{
+	while (next(y) && y->event.type != YAML_STREAM_END_EVENT) {
+		if (y->event.type != YAML_DOCUMENT_START_EVENT)
+			continue;
+		diag_error(y->r->diag, event_span(y), "a recipe is one document, this begins another");
+		return;
+	}
+}
+
 Recipe *recipe_parse(Arena *a, Diag *d, const char *path, const char *text, size_t n)
 {
-	Reader y = {.r = ARENA_NEW(a, Recipe)};
+	Reader y = {.r = ARENA_NEW(a, Recipe), .n = n};
 	uint32_t errors = diag_errors(d);
 	*y.r = (Recipe){.arena = a, .diag = d, .path = path, .source = text, .index = map_new(a)};
 	y.file = diag_add_source(d, path, text, (uint32_t)n);
@@ -226,7 +304,9 @@ Recipe *recipe_parse(Arena *a, Diag *d, const char *path, const char *text, size
 	if (!yaml_parser_initialize(&y.parser))
 		return NULL;
 	yaml_parser_set_input_string(&y.parser, (const unsigned char *)text, n);
-	read_document(&y);
+	yaml_parser_set_encoding(&y.parser, YAML_UTF8_ENCODING);
+	if (read_document(&y) && y.event.type != YAML_STREAM_END_EVENT)
+		read_end(&y);
 	yaml_event_delete(&y.event);
 	yaml_parser_delete(&y.parser);
 	return diag_errors(d) == errors ? y.r : NULL;
@@ -294,7 +374,7 @@ static void list_keys(const Recipe *r, RtKeyWhen when, const char *what)
 			text_add(&t, "%s%s", t.n ? ", " : "", r->values.v[i].key);
 	}
 	if (t.n)
-		fprintf(stderr, "note: %s: %s\n", what, t.s);
+		diag_note(r->diag, (Span){0}, "%s: %s", what, t.s);
 	text_free(&t);
 }
 
