@@ -22,12 +22,16 @@ typedef struct Parse {
 	uint32_t file;                     /* Span.file */
 	uint32_t pos;                      /* byte offset of the next character */
 	char bracket[MAX_BRACKETS];        /* open brackets, outermost first */
+	Span bracket_at[MAX_BRACKETS];     /* where each stands */
 	uint32_t nbrackets;
 	bool ender;                        /* the last token can end a statement */
+	int last;                          /* the last token */
+	bool continued;                    /* a line of the statement ended with one that cannot end it */
 	int held;                          /* token after a line end, 0: none */
 	void *held_val;                    /* its GLMSTYPE */
 	Span held_at;
 	bool panic;                        /* skip to the end of the statement */
+	bool skipping;                     /* doing so: nothing in there is reported */
 	uint32_t panic_open;               /* braces opened since the erroneous statement began */
 	bool stopped;                      /* give up: only the end of the file from now on */
 	bool main;                         /* the main file: may hold the model */
@@ -52,6 +56,13 @@ Stmt *parse_checked(Parse *p, Stmt *s);
 
 /* The first dimension `T` of a type is taken out of its list. */
 ParamType parse_type(Parse *p, Span at, Name dtype, ExprList dims);
+
+/* parse_abandon - leaves the statement after an error. `skip`: there is more of it to be passed over;
+ * `opened`: the last token was its first `{`. */
+void parse_abandon(Parse *p, bool skip, bool opened);
+
+/* parse_unclosed - `word` begins something of the file itself, while a brace is open (syntax_error.c). */
+void parse_unclosed(Parse *p, Span at, const char *word);
 
 /* glm_syntax_error - `got` stands where only the tokens `want` may; all by their bison names. */
 void glm_syntax_error(Parse *p, Span at, const char *got, const char *const *want, uint32_t n);

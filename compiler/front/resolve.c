@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#include "../base/map.h"
 #include "resolve_int.h"
 #include "scan_parse.h"
 
@@ -109,7 +108,8 @@ static int check_stmt(Resolve *r, const Stmt *s, bool last)
 	case ST_EXPR:
 		return check_plain(r, s, last);
 	case ST_RETURN:
-		diag_error(r->diag, s->span, "`return` is the last statement of a block");
+		r->misplaced = true;
+		diag_error(r->diag, s->span, "`return` is the last statement of a block or of forward");
 		return 0;
 	case ST_REPEAT:
 		diag_error(r->diag, s->span, "`repeat` stands in forward, not inside another block");
@@ -147,7 +147,8 @@ static void check_return(Resolve *r, const Body *b, Span at, const char *what)
 {
 	const Stmt *last = b->stmts.n ? vec_last(&b->stmts) : NULL;
 	if (!last || last->kind != ST_RETURN) {
-		diag_error(r->diag, at, "%s does not end with `return`", what);
+		if (!r->misplaced)
+			diag_error(r->diag, at, "%s does not end with `return`", what);
 		return;
 	}
 	for (uint32_t i = 0; i < last->exprs.n; i++)
@@ -191,6 +192,7 @@ static void add_params(Resolve *r, const ParamList *params, LocalKind kind)
 static void check_block(Resolve *r, Block *b)
 {
 	r->locals.n = 0;
+	r->misplaced = false;
 	if (fn_find(b->name.s))
 		diag_error(r->diag, b->name.span, "`%s` is a function of the language: choose another name",
 		           b->name.s);
@@ -220,6 +222,7 @@ static void check_forward(Resolve *r, const ModelDef *m)
 		return;
 	}
 	r->locals.n = 0;
+	r->misplaced = false;
 	add_params(r, q, LOCAL_INPUT);
 	const StmtList *l = &m->forward->stmts;
 	for (uint32_t i = 0; i < l->n; i++) {
@@ -277,8 +280,11 @@ static void circle_call(Circle *c, const Expr *e)
 		if (c->open.v[i] != b)
 			continue;
 		c->found = true;
-		diag_error(c->r->diag, e->op_span, "block `%s` calls itself", b->name.s);
+		const Block *caller = vec_last(&c->open);
+		diag_error(c->r->diag, e->op_span, "block `%s` calls itself%s%s%s", b->name.s,
+		           caller == b ? "" : ", through `", caller == b ? "" : caller->name.s, caller == b ? "" : "`");
 		diag_note(c->r->diag, b->name.span, "`%s` is declared here", b->name.s);
+		diag_help(c->r->diag, "blocks are expanded where they are called: layers are made by `repeat`");
 		return;
 	}
 	if (c->depth > MAX_CALLS) {
@@ -350,7 +356,7 @@ bool resolve_program(Arena *a, Diag *d, Program *p)
 {
 	uint32_t before = diag_errors(d);
 	ModelDef *m = p->model;
-	Resolve r = {.arena = a, .diag = d, .prog = p};
+	Resolve r = {.arena = a, .diag = d, .prog = p, .unknown = map_new(a)};
 	check_sizes(&r, m);
 	if (m->forward) {
 		check_forward(&r, m);

@@ -15,9 +15,12 @@ static void suggest(Resolve *r, const char *name, const char *const *c, uint32_t
 
 static void unknown_name(Resolve *r, Span at, const char *name)
 {
-	const char *c[MAX_CANDIDATES];
+	const char *c[MAX_CANDIDATES], *once = arena_printf(r->arena, "%u %s", at.file, name);
 	uint32_t n = 0;
 	const ModelDef *m = r->prog->model;
+	if (map_get(&r->unknown, once, NULL))
+		return;
+	map_set(&r->unknown, once, 1);
 	diag_error(r->diag, at, "`%s` is not defined", name);
 	for (uint32_t i = 0; i < r->locals.n && n < MAX_CANDIDATES; i++)
 		c[n++] = r->locals.v[i].name;

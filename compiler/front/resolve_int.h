@@ -2,6 +2,7 @@
 #ifndef GLMC_RESOLVE_INT_H
 #define GLMC_RESOLVE_INT_H
 
+#include "../base/map.h"
 #include "builtin.h"
 #include "resolve.h"
 
@@ -21,6 +22,8 @@ typedef struct Resolve {
 	VEC(Local) locals;       /* of the block being checked, innermost last */
 	uint32_t sizes;          /* sizes visible: the first `sizes` of the model */
 	bool in_size;            /* in the value of a size: numbers only */
+	bool misplaced;          /* a `return` of this body stands in a wrong place */
+	Map unknown;             /* names reported as not defined, by file */
 	VEC(Block *) todo; /* blocks called so far */
 } Resolve;
 

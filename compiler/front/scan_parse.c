@@ -81,21 +81,38 @@ static int track(Parse *p, int token, Span at)
 			p->stopped = true;
 			return END;
 		}
+		p->bracket_at[p->nbrackets] = at;
 		p->bracket[p->nbrackets++] = (char)token;
 	} else if (token == ')' || token == ']' || token == '}') {
 		close_bracket(p, token == ')' ? '(' : token == ']' ? '[' : '{');
 	}
+	if (p->nbrackets && (token == KW_IMPORT || token == KW_BLOCK || token == KW_MODEL)) {
+		parse_unclosed(p, at, token == KW_IMPORT ? "import" : token == KW_BLOCK ? "block" : "model");
+		return END;
+	}
 	p->ender = ends_statement(token);
+	p->continued &= token != ';' && token != '{' && token != '}';
+	p->last = token;
 	return token;
+}
+
+void parse_abandon(Parse *p, bool skip, bool opened)
+{
+	while (p->nbrackets && open_bracket(p) != '{')
+		p->nbrackets--;
+	if (opened && p->nbrackets)
+		p->nbrackets--;
+	while (p->nbrackets && open_bracket(p) != '{')
+		p->nbrackets--;
+	p->panic = skip;
+	p->panic_open = opened ? 1 : 0;
 }
 
 /* The end of the statement in which the error was: `;`, the brace that closes its block, or the
  * end of the file. */
-static int skip_statement(Parse *p, GLMSTYPE *val, Span *at)
+static int skip_tokens(Parse *p, GLMSTYPE *val, Span *at)
 {
 	uint32_t open = p->panic_open;
-	p->panic = false;
-	p->held = 0;
 	for (;;) {
 		int token = glm_scan(val, at, p->scanner);
 		if (token == END)
@@ -105,10 +122,20 @@ static int skip_statement(Parse *p, GLMSTYPE *val, Span *at)
 		if (token == '}' && open > 0)
 			open--;
 		else if (token == '}' && p->nbrackets > 0)
-			return track(p, '}', *at);
+			return '}';
 		if ((token == ';' || token == NEWLINE) && open == 0)
-			return track(p, ';', *at);
+			return ';';
 	}
+}
+
+static int skip_statement(Parse *p, GLMSTYPE *val, Span *at)
+{
+	p->panic = false;
+	p->held = 0;
+	p->skipping = true;
+	int token = skip_tokens(p, val, at);
+	p->skipping = false;
+	return track(p, token, *at);
 }
 
 static int next_raw(Parse *p, GLMSTYPE *val, Span *at)
@@ -136,6 +163,7 @@ int glm_token(GLMSTYPE *val, Span *at, Parse *p)
 		do
 			token = glm_scan(val, at, p->scanner);
 		while (token == NEWLINE);
+		p->continued |= !p->ender && p->last != ';' && p->last != '{';
 		if (!separates || token == KW_THEN || token == KW_ELSE || token == END)
 			break;
 		*(GLMSTYPE *)p->held_val = *val;
@@ -152,7 +180,7 @@ static void parse_text(Loader *l, uint32_t file, bool main)
 	const Source *s = diag_source(l->diag, file);
 	GLMSTYPE held;
 	Parse p = {.arena = l->arena, .diag = l->diag, .prog = l->prog, .file = file, .main = main,
-	           .held_val = &held};
+	           .held_val = &held, .last = ';'};
 	if (glmlex_init_extra(&p, &p.scanner) != 0)
 		ice("cannot start the scanner");
 	glm_scan_bytes(s->text, (int)s->len, p.scanner);
@@ -185,9 +213,11 @@ static bool seen(Loader *l, const Import *imp, const char *path)
 		if (strcmp(f->path, path) != 0)
 			continue;
 		if (f->open) {
-			diag_error(l->diag, imp->span, "`%s` imports itself", imp->path);
+			bool itself = i == l->files.n - 1;
+			diag_error(l->diag, imp->span, itself ? "`%s` imports itself" : "the import of `%s` closes a circle",
+			           imp->path);
 			if (f->import.file)
-				diag_note(l->diag, f->import, "the circle begins here");
+				diag_note(l->diag, f->import, "it is being read for this import");
 		}
 		return true;
 	}
