@@ -83,7 +83,7 @@ bool file_exists(const char *path)
 
 char *path_join(Arena *a, const char *dir, const char *name)
 {
-	if (name[0] == '/' || !*dir)
+	if (name[0] == '/' || !*dir || strcmp(dir, ".") == 0)
 		return arena_strdup(a, name);
 	size_t n = strlen(dir);
 	return arena_printf(a, "%s%s%s", dir, dir[n - 1] == '/' ? "" : "/", name);

@@ -36,14 +36,55 @@ bool lower_error(Lower *l, Span at, const char *fmt, ...)
 const char *lower_describe(Lower *l, const Value *v)
 {
 	if (v->kind == VK_TENSOR)
-		return type_text(l->arena, lower_type(l, v));
+		return arena_printf(l->arena, "`%s`", type_text(l->arena, lower_type(l, v)));
 	return value_word(v);
 }
 
 void lower_note_operand(Lower *l, const Value *v)
 {
 	if (v->kind == VK_TENSOR && v->name && v->def.file)
-		diag_note(l->diag, v->def, "`%s` is `%s`, from here", v->name, lower_describe(l, v));
+		diag_note(l->diag, v->def, "`%s` is %s, from here", v->name, lower_describe(l, v));
+}
+
+void lower_note_operands(Lower *l, const Value *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		bool told = false;
+		for (uint32_t k = 0; k < i; k++)
+			told |= v[k].def.file == v[i].def.file && v[k].def.begin == v[i].def.begin;
+		if (!told)
+			lower_note_operand(l, &v[i]);
+	}
+}
+
+static void note_size(Lower *l, const char *name, Map *told)
+{
+	int64_t i;
+	if (map_get(told, name, NULL) || !map_get(&l->size_index, name, &i) || i >= l->nsizes)
+		return;
+	map_set(told, name, 1);
+	const Value *v = &l->sizes[i].value;
+	if (v->kind != VK_ERROR)
+		diag_note(l->diag, v->def, "`%s` is %s here", name, value_json(l->arena, v));
+}
+
+static void note_sizes(Lower *l, const Expr *e, Map *told)
+{
+	if (!e)
+		return;
+	if (e->kind == EX_NAME)
+		note_size(l, e->s, told);
+	note_sizes(l, e->a, told);
+	note_sizes(l, e->b, told);
+	note_sizes(l, e->c, told);
+	for (uint32_t i = 0; i < e->list.n; i++)
+		note_sizes(l, e->list.v[i], told);
+}
+
+void lower_note_sizes(Lower *l, const Expr *e)
+{
+	Map told = map_new(l->arena);
+	note_sizes(l, e, &told);
 }
 
 bool lower_step(Lower *l, Span at)

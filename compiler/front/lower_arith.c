@@ -24,7 +24,7 @@ bool lower_need_float(Lower *l, Span at, const Value *x, const char *what)
 {
 	if (is_float(lower_type(l, x)->dtype))
 		return true;
-	if (lower_error(l, at, "%s needs floating point numbers, this is %s", what,
+	if (lower_error(l, at, "`%s` needs floating point numbers, this is %s", what,
 	                lower_describe(l, x)))
 		lower_note_operand(l, x);
 	return false;
@@ -49,9 +49,8 @@ Value lower_add(Lower *l, Op op, Span at, const char *what, const Value *in, uin
 		f[k] = floats[k];
 	const char *message = op_check(l->part->arena, op, types, nin, i, f, out, &nout);
 	if (message) {
-		if (lower_error(l, at, "cannot %s: %s", what, message))
-			for (uint32_t k = 0; k < nin; k++)
-				lower_note_operand(l, &in[k]);
+		if (lower_error(l, at, "`%s`: %s", what, message))
+			lower_note_operands(l, in, nin);
 		return value_error();
 	}
 	if (l->part->g->nodes.n >= MAX_PART_NODES) {
@@ -160,18 +159,9 @@ static bool join_types(const Type *x, const Type *y, Type *out)
 	return true;
 }
 
-static const char *verb(Op op)
+static const char *symbol(Op op)
 {
-	switch (op) {
-	case OP_add:
-		return "add";
-	case OP_sub:
-		return "subtract";
-	case OP_mul:
-		return "multiply";
-	default:
-		return "divide";
-	}
+	return ast_op_text(op == OP_add ? AO_ADD : op == OP_sub ? AO_SUB : op == OP_mul ? AO_MUL : AO_DIV);
 }
 
 static bool refuse_transposed(Lower *l, Span at, const Value *x)
@@ -189,14 +179,13 @@ Value lower_arith(Lower *l, Op op, Span at, Value x, Value y)
 	if (x.kind == VK_ERROR || y.kind == VK_ERROR || refuse_transposed(l, at, &x) ||
 	    refuse_transposed(l, at, &y))
 		return value_error();
-	if (!lower_need_float(l, at, &x, verb(op)) || !lower_need_float(l, at, &y, verb(op)))
+	if (!lower_need_float(l, at, &x, symbol(op)) || !lower_need_float(l, at, &y, symbol(op)))
 		return value_error();
 	promote(l, at, &x, &y);
 	if (!join_types(lower_type(l, &x), lower_type(l, &y), &to)) {
-		if (lower_error(l, at, "cannot %s `%s` and `%s`: their shapes do not fit", verb(op),
+		if (lower_error(l, at, "`%s`: the shapes of %s and %s do not fit", symbol(op),
 		                lower_describe(l, &x), lower_describe(l, &y))) {
-			lower_note_operand(l, &x);
-			lower_note_operand(l, &y);
+			lower_note_operands(l, (Value[]){x, y}, 2);
 			diag_help(l->diag, "dimensions must be equal or 1, from the right");
 		}
 		return value_error();
@@ -204,7 +193,7 @@ Value lower_arith(Lower *l, Op op, Span at, Value x, Value y)
 	Value in[2] = {lower_broadcast(l, at, x, &to), lower_broadcast(l, at, y, &to)};
 	if (in[0].kind == VK_ERROR || in[1].kind == VK_ERROR)
 		return value_error();
-	return name_dims(l, lower_add(l, op, at, verb(op), in, 2, NULL, NULL), &to);
+	return name_dims(l, lower_add(l, op, at, symbol(op), in, 2, NULL, NULL), &to);
 }
 
 static Value scalar(Lower *l, Span at, const Value *like, double y)
@@ -216,7 +205,7 @@ static Value scalar(Lower *l, Span at, const Value *like, double y)
 
 Value lower_scalar(Lower *l, Op op, Span at, Value x, double y)
 {
-	if (x.kind == VK_ERROR || !lower_need_float(l, at, &x, verb(op)))
+	if (x.kind == VK_ERROR || !lower_need_float(l, at, &x, symbol(op)))
 		return value_error();
 	return lower_arith(l, op, at, x, scalar(l, at, &x, y));
 }
@@ -226,16 +215,14 @@ static Value matmul(Lower *l, Span at, Value x, Value y)
 {
 	const Type *b = lower_type(l, &y);
 	if (type_has_rows(b)) {
-		if (lower_error(l, at, "the right operand of `@` is a weight, not `%s`",
+		if (lower_error(l, at, "the right operand of `@` is a weight, not %s",
 		                lower_describe(l, &y))) {
 			lower_note_operand(l, &y);
 			diag_help(l->diag, "products of two activations are inside attention(...)");
 		}
 		return value_error();
 	}
-	if (x.transposed)
-		return refuse_transposed(l, at, &x) ? value_error() : value_error();
-	if (!lower_need_float(l, at, &x, "`@`") || !lower_need_float(l, at, &y, "`@`"))
+	if (refuse_transposed(l, at, &x) || !lower_need_float(l, at, &x, "@") || !lower_need_float(l, at, &y, "@"))
 		return value_error();
 	Type tx = *lower_type(l, &x), ty = *lower_type(l, &y);
 	bool transposed = y.transposed;
@@ -246,11 +233,10 @@ static Value matmul(Lower *l, Span at, Value x, Value y)
 	uint32_t nout;
 	const char *why = op_check(l->part->arena, OP_matmul, types, 2, ints, NULL, out, &nout);
 	if (!why)
-		return lower_add(l, OP_matmul, at, "multiply", in, 2, ints, NULL);
+		return lower_add(l, OP_matmul, at, "@", in, 2, ints, NULL);
 	if (lower_error(l, at, "cannot multiply `%s` by `%s`%s: %s", type_text(l->arena, &tx),
 	                type_text(l->arena, &ty), transposed ? " transposed" : "", why)) {
-		lower_note_operand(l, &x);
-		lower_note_operand(l, &y);
+		lower_note_operands(l, in, 2);
 		if (!op_check(l->part->arena, OP_matmul, types, 2, flipped, NULL, out, &nout))
 			diag_help(l->diag, transposed ? "leave out the `'`" : "transpose the weight with `'`");
 		else if (types[1].rank == 3 && types[0].dim[0].kind == DIM_T)
@@ -284,9 +270,9 @@ Value lower_binary(Lower *l, const Expr *e, Value x, Value y)
 			diag_help(l->diag, "tensors are not compared: their values are known at run time only");
 		return value_error();
 	}
-	if (!tx && lower_need_float(l, e->op_span, &y, verb(graph_op(e->op))))
+	if (!tx && lower_need_float(l, e->op_span, &y, ast_op_text(e->op)))
 		x = scalar(l, e->op_span, &y, value_number(&x));
-	else if (!ty && lower_need_float(l, e->op_span, &x, verb(graph_op(e->op))))
+	else if (!ty && lower_need_float(l, e->op_span, &x, ast_op_text(e->op)))
 		y = scalar(l, e->op_span, &x, value_number(&y));
 	if (x.kind != VK_TENSOR || y.kind != VK_TENSOR)
 		return value_error();

@@ -17,8 +17,10 @@ bool lower_int_arg(Lower *l, const Expr *e, const Value *arg, uint32_t i, int64_
 	const char *got = arg[i].kind == VK_INT ? value_json(l->arena, &arg[i])
 	                                        : lower_describe(l, &arg[i]);
 	if (lower_error(l, e->list.v[i]->span, "argument %u of `%s` is an integer of at least %lld, "
-	                "not %s", i + 1, e->s, (long long)lo, got))
+	                "not %s", i + 1, e->s, (long long)lo, got)) {
+		lower_note_sizes(l, e->list.v[i]);
 		diag_help(l->diag, "`%s`", fn_find(e->s)->sig);
+	}
 	return false;
 }
 

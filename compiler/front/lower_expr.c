@@ -37,7 +37,7 @@ static Value read_carry(Lower *l, Var *var, Span at)
 	if (!type_has_rows(&v->type) || v->type.dim[0].kind != DIM_T) {
 		if (lower_error(l, at, "`%s` cannot be read here: only values with rows T go from layer to "
 		                       "layer", var->name)) {
-			diag_note(l->diag, v->def, "it is %s, made outside of this layer",
+			diag_note(l->diag, v->def, "it is `%s`, made outside of this layer",
 			          type_text(l->arena, &v->type));
 			if (v->weight)
 				diag_help(l->diag, "name the weight where it is used");
@@ -114,9 +114,9 @@ static Value eval_unary(Lower *l, const Expr *e)
 	if (x.kind == VK_ERROR)
 		return x;
 	if (x.kind == VK_TENSOR && e->op == AO_NEG) {
-		if (!lower_need_float(l, e->a->span, &x, "`-`"))
+		if (!lower_need_float(l, e->a->span, &x, "-"))
 			return value_error();
-		return lower_add(l, OP_neg, e->op_span, "negate", &x, 1, NULL, NULL);
+		return lower_add(l, OP_neg, e->op_span, "-", &x, 1, NULL, NULL);
 	}
 	const char *message = value_unary(l->arena, e->op, &x, &out);
 	if (message)
@@ -302,6 +302,22 @@ const char *lower_template(Lower *l, Span at, const char *s, const char *label)
 	return out;
 }
 
+static void wrong_dim(Lower *l, const Expr *e, const Value *v)
+{
+	int64_t i;
+	bool told;
+	if (v->kind == VK_INT && v->u.i > 0)
+		told = lower_error(l, e->span, "this has too many elements");
+	else
+		told = lower_error(l, e->span, "a dimension is a positive integer, this is %s",
+		                   value_is_number(v) ? value_json(l->arena, v) : lower_describe(l, v));
+	if (told)
+		lower_note_sizes(l, e);
+	/* a size that is no dimension is wrong wherever it is used: told once */
+	if (e->kind == EX_NAME && map_get(&l->size_index, e->s, &i) && i < l->nsizes)
+		l->sizes[i].value = value_error();
+}
+
 /* The sizes of a weight, a reshape or a type: positive integers. */
 bool lower_dims(Lower *l, const ExprList *list, Dim *dims, uint32_t most)
 {
@@ -311,22 +327,15 @@ bool lower_dims(Lower *l, const ExprList *list, Dim *dims, uint32_t most)
 		const Expr *e = list->v[i];
 		Value v = lower_expr(l, e);
 		dims[i] = dim_const(1, e->kind == EX_NAME ? e->s : NULL);
-		if (v.kind == VK_INT && v.u.i > 0 && !__builtin_mul_overflow(total, v.u.i, &total) &&
-		    total < INT64_C(1) << 48) {
+		bool good = v.kind == VK_INT && v.u.i > 0 && !__builtin_mul_overflow(total, v.u.i, &total) &&
+		            total < INT64_C(1) << 48;
+		if (good)
 			dims[i].n = v.u.i;
-			continue;
-		}
-		ok = false;
-		if (v.kind == VK_ERROR)
-			continue;
-		if (v.kind == VK_INT && v.u.i > 0)
-			lower_error(l, e->span, "this has too many elements");
-		else if (value_is_number(&v))
-			lower_error(l, e->span, "a dimension is a positive integer, this is %s",
-			            value_json(l->arena, &v));
-		else
-			lower_error(l, e->span, "a dimension is a positive integer, this is %s",
-			            lower_describe(l, &v));
+		else if (v.kind != VK_ERROR)
+			wrong_dim(l, e, &v);
+		ok &= good;
+		if (!good)
+			total = 1;
 	}
 	return ok;
 }

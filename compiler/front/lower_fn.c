@@ -141,7 +141,7 @@ Value call_split(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	const Type *t = lower_type(l, &arg[0]);
 	int64_t have = t->rank > 0 ? t->dim[t->rank - 1].n : 0;
 	if (total != have) {
-		if (lower_error(l, e->op_span, "the parts sum to %lld, the last dimension of `%s` is %lld",
+		if (lower_error(l, e->op_span, "the parts sum to %lld, the last dimension of %s is %lld",
 		                (long long)total, lower_describe(l, &arg[0]), (long long)have))
 			lower_note_operand(l, &arg[0]);
 		return value_error();
@@ -217,6 +217,9 @@ Value call_gather(Lower *l, const Expr *e, Value *arg, uint32_t n)
 {
 	if (!lower_tensor_arg(l, e, arg, 0) || !lower_tensor_arg(l, e, arg, 1))
 		return value_error();
+	const Type *t = lower_type(l, &arg[0]);
+	if (t->rank == 2 && !lower_ids_below(l, e, &arg[1], t->dim[1].n, "elements of a row"))
+		return value_error();
 	return lower_add(l, OP_gather, e->op_span, e->s, arg, n, NULL, NULL);
 }
 
@@ -270,7 +273,7 @@ Value call_embedding(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	if (n == 3 && arg[2].kind != VK_NONE && !lower_int_arg(l, e, arg, 2, 0, &ints[0]))
 		return value_error();
 	if (w->rank > 0 && ints[0] >= w->dim[0].n) {
-		lower_error(l, e->list.v[2]->span, "padding_idx %lld is not a row of `%s`",
+		lower_error(l, e->list.v[2]->span, "padding_idx %lld is not a row of %s",
 		            (long long)ints[0], lower_describe(l, &arg[1]));
 		return value_error();
 	}
@@ -322,7 +325,7 @@ Value call_require(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	(void)n;
 	if (arg[0].kind != VK_BOOL || arg[1].kind != VK_STRING)
 		lower_error(l, e->span, "`require` takes a condition and a text");
-	else if (!arg[0].u.b)
-		lower_error(l, e->list.v[0]->span, "%s", arg[1].u.s);
+	else if (!arg[0].u.b && lower_error(l, e->list.v[0]->span, "%s", arg[1].u.s))
+		lower_note_sizes(l, e->list.v[0]);
 	return (Value){.kind = VK_NONE};
 }

@@ -74,7 +74,13 @@ bool lower_error(Lower *l, Span at, const char *fmt, ...) __attribute__((format(
 /* lower_note_operand - "`x` is f32[T,64], assigned here" for a tensor with a name. */
 void lower_note_operand(Lower *l, const Value *v);
 
-/* lower_describe - a value for a message: the type of a tensor, the word for other kinds. */
+/* lower_note_operands - the same for several, each once. */
+void lower_note_operands(Lower *l, const Value *v, uint32_t n);
+
+/* lower_note_sizes - what the sizes in an expression are and where they are given, each once. */
+void lower_note_sizes(Lower *l, const Expr *e);
+
+/* lower_describe - a value for a message: the type of a tensor in backticks, the word for other kinds. */
 const char *lower_describe(Lower *l, const Value *v);
 
 /* lower_step - counts work; false when the limit is passed. */
@@ -93,8 +99,8 @@ bool lower_dims(Lower *l, const ExprList *list, Dim *dims, uint32_t most);
 /* Weights (lower_weight.c). */
 Value lower_weight(Lower *l, const Expr *e);
 
-/* Tensor arithmetic (lower_arith.c). lower_add checks first: op_check's message becomes an error
- * at `at` with the operands' places; VK_ERROR then. */
+/* Tensor arithmetic (lower_arith.c). lower_add checks first: op_check's message becomes an error of
+ * `what`, a function or an operator, at `at` with the operands' places; VK_ERROR then. */
 Value lower_add(Lower *l, Op op, Span at, const char *what, const Value *in, uint32_t nin,
                 const int64_t *ints, const double *floats);
 Value lower_binary(Lower *l, const Expr *e, Value x, Value y);
@@ -119,6 +125,9 @@ Value lower_function(Lower *l, const Expr *e, FnId id, Value *arg, uint32_t n);
 bool lower_int_arg(Lower *l, const Expr *e, const Value *arg, uint32_t i, int64_t lo, int64_t *out);
 bool lower_number_arg(Lower *l, const Expr *e, const Value *arg, uint32_t i, double *out);
 bool lower_tensor_arg(Lower *l, const Expr *e, const Value *arg, uint32_t i);
+
+/* lower_ids_below - argument 2 of `e` are ids of top_k or balanced_ids smaller than n. */
+bool lower_ids_below(Lower *l, const Expr *e, const Value *ids, int64_t n, const char *what);
 
 /* Parts (lower_part.c). */
 typedef struct Parts {

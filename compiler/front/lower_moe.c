@@ -42,20 +42,28 @@ static int64_t rows_of(Lower *l, Val ids)
 	return g->rows;
 }
 
+/* Ids choose among `n` things at run time: they must be known to be smaller. */
+bool lower_ids_below(Lower *l, const Expr *e, const Value *ids, int64_t n, const char *what)
+{
+	if (ids->experts && ids->experts <= n)
+		return true;
+	if (!ids->experts)
+		lower_error(l, e->list.v[1]->span, "these ids do not come from top_k or balanced_ids");
+	else
+		lower_error(l, e->list.v[1]->span, "these ids go up to %lld, but there are %lld %s",
+		            (long long)ids->experts - 1, (long long)n, what);
+	return false;
+}
+
 Value call_dispatch(Lower *l, const Expr *e, Value *arg, uint32_t n)
 {
 	int64_t ints[MAX_INT] = {0};
 	if (!lower_tensor_arg(l, e, arg, 0) || !lower_tensor_arg(l, e, arg, 1))
 		return value_error();
 	ints[0] = arg[1].experts;
-	if (n == 3 && !lower_int_arg(l, e, arg, 2, 1, &ints[0]))
+	if ((n == 3 && !lower_int_arg(l, e, arg, 2, 1, &ints[0])) ||
+	    !lower_ids_below(l, e, &arg[1], ints[0], "experts"))
 		return value_error();
-	if (ints[0] == 0) {
-		if (lower_error(l, e->list.v[1]->span, "these ids do not come from top_k: how many experts "
-		                                       "are there?"))
-			diag_help(l->diag, "give the number as third argument of dispatch");
-		return value_error();
-	}
 	ints[1] = rows_of(l, arg[1].v);
 	Value v = lower_add(l, OP_dispatch, e->op_span, e->s, arg, 2, ints, NULL);
 	if (v.kind == VK_TENSOR && l->part->g->rows <= (uint32_t)ints[1])
@@ -86,8 +94,7 @@ Value call_combine(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	const Node *sent = dispatch_of(l, &arg[0], &arg[1]);
 	if (!sent) {
 		if (lower_error(l, e->op_span, "these rows were not dispatched with these ids")) {
-			lower_note_operand(l, &arg[0]);
-			lower_note_operand(l, &arg[1]);
+			lower_note_operands(l, arg, 2);
 			diag_help(l->diag, "combine undoes dispatch(x, ids): rows and ids belong together");
 		}
 		return value_error();
@@ -106,7 +113,7 @@ Value call_combine(Lower *l, const Expr *e, Value *arg, uint32_t n)
 		want.dtype = lower_type(l, &arg[2])->dtype;
 		if (!type_equal(lower_type(l, &arg[2]), &want)) {
 			if (lower_error(l, e->list.v[2]->span, "the weights of `combine` must be `%s`, these "
-			                "are `%s`", type_text(l->arena, &want), lower_describe(l, &arg[2])))
+			                "are %s", type_text(l->arena, &want), lower_describe(l, &arg[2])))
 				lower_note_operand(l, &arg[2]);
 			return value_error();
 		}
@@ -131,10 +138,10 @@ Value call_balance(Lower *l, const Expr *e, Value *arg, uint32_t n)
 		if (lower_error(l, e->list.v[0]->span, "`balance` moves a buffer, this is none"))
 			diag_help(l->diag, "declare it with `buffer \"name\"[experts]`");
 	} else if (b->rank != 1 || (arg[1].experts && arg[1].experts != b->dim[0].n)) {
-		lower_error(l, e->list.v[0]->span, "the buffer has one element per expert: %lld, not `%s`",
+		lower_error(l, e->list.v[0]->span, "the buffer has one element per expert: %lld, not %s",
 		            (long long)arg[1].experts, lower_describe(l, &arg[0]));
 	} else if (ids->dtype != DT_i32 || ids->rank != 2) {
-		lower_error(l, e->list.v[1]->span, "`balance` counts ids, not `%s`",
+		lower_error(l, e->list.v[1]->span, "`balance` counts ids, not %s",
 		            lower_describe(l, &arg[1]));
 	} else {
 		graph_output(l->part->g, PORT_BALANCE, arg[0].name, arg[0].weight - 1, arg[1].v);

@@ -103,13 +103,16 @@ static Val renamed(Lower *l, const Var *v)
 	return lower_add(l, OP_cast, v->value.def, "carry", &x, 1, ints, NULL).v;
 }
 
-static void check_carry(Lower *l, const Var *v, const Value *before)
+static bool check_carry(Lower *l, const Var *v, const Value *before)
 {
 	const Type *t = lower_type(l, &v->value);
-	if (before->kind == VK_CARRY && !type_equal(t, &before->type) &&
-	    lower_error(l, v->value.def, "`%s` is `%s` before this layer and `%s` after it", v->name,
-	                type_text(l->arena, &before->type), type_text(l->arena, t)))
+	if (before->kind != VK_CARRY || type_equal(t, &before->type))
+		return true;
+	if (lower_error(l, v->value.def, "`%s` is `%s` before layer %d and `%s` after it", v->name,
+	                type_text(l->arena, &before->type), l->part->layer, type_text(l->arena, t)) &&
+	    before->def.begin != v->value.def.begin)
 		diag_note(l->diag, before->def, "it comes from here");
+	return false;
 }
 
 /* Outputs of the part; afterwards the variables hold no Val of its graph. */
@@ -125,7 +128,10 @@ static void end_part(Lower *l, const Var *before, uint32_t nbefore)
 		v->value.type = *lower_type(l, &v->value);
 		bool untouched = v->value.carry && strcmp(v->value.carry, v->name) == 0;
 		if (!untouched && type_has_rows(&v->value.type)) {
-			check_carry(l, v, &before[i].value);
+			if (!check_carry(l, v, &before[i].value)) {
+				v->value = value_error();
+				continue;
+			}
 			Val out = v->value.carry ? renamed(l, v) : v->value.v;
 			vec_push(p->arena, &p->outputs, ((Carry){v->name, out}));
 		}
@@ -199,7 +205,8 @@ static bool layers(Lower *l, Parts *parts, const Stmt *s)
 	if (count.kind != VK_INT || count.u.i < 1 || count.u.i > MAX_LAYERS) {
 		if (count.kind != VK_ERROR)
 			lower_error(l, s->exprs.v[0]->span, "the number of layers is an integer from 1 to %d, "
-			            "not %s", MAX_LAYERS, value_json(l->arena, &count));
+			            "not %s", MAX_LAYERS, value_is_number(&count) ? value_json(l->arena, &count)
+			                                                          : value_word(&count));
 		return false;
 	}
 	for (int64_t i = 0; i < count.u.i && !l->stopped; i++)
@@ -240,9 +247,7 @@ bool lower_parts(Lower *l, Parts *parts)
 	run(l, s, 0, at);
 	end_part(l, copy_vars(l, &n), f.vars.n);
 	l->part->prefix = "entry";
-	const Part *entry = l->part;
 	add_part(l, parts);
-	(void)entry;
 	if (!l->stopped && layers(l, parts, s->v[at]) && !l->stopped)
 		exit_part(l, parts, s, at + 1);
 	l->frame = NULL;

@@ -2,7 +2,7 @@
  *
  * Sizes are evaluated in the order of the file, so one that is computed from others follows what
  * was given for those. A value from outside must be of the default's kind; an integer will do for
- * a float, and `none` for and instead of anything.
+ * a float, and anything for `none`. `none` for a list means the default.
  */
 #include <string.h>
 
@@ -41,22 +41,26 @@ static const SizeValue *given(const Lower *l, const char *name)
 
 static bool fits(const Value *v, const Value *usual)
 {
-	return v->kind == usual->kind || v->kind == VK_NONE || usual->kind == VK_NONE ||
+	return v->kind == usual->kind || usual->kind == VK_NONE ||
 	       (v->kind == VK_INT && usual->kind == VK_FLOAT);
+}
+
+static void misfit(Lower *l, const SizeDef *def, const SizeValue *s, const Value *v, const Value *usual)
+{
+	if (lower_error(l, s->span.file ? s->span : def->name.span, "`%s` is %s here, the model needs %s",
+	                def->name.s, value_word(v), value_word(usual)))
+		diag_note(l->diag, def->value->span, "the model says %s", value_json(l->arena, usual));
 }
 
 static void add_size(Lower *l, const SizeDef *def)
 {
 	const SizeValue *s = given(l, def->name.s);
 	Value v = lower_expr(l, def->value);
-	if (s) {
+	if (s && !(s->kind == SIZE_NONE && v.kind == VK_LIST)) {
 		Value usual = v;
 		v = from_outside(l, s);
-		if (usual.kind != VK_ERROR && !fits(&v, &usual) &&
-		    lower_error(l, s->span.file ? s->span : def->name.span, "`%s` is %s here, the model "
-		                "needs %s", def->name.s, value_word(&v), value_word(&usual)))
-			diag_note(l->diag, def->value->span, "the model says %s",
-			          value_json(l->arena, &usual));
+		if (usual.kind != VK_ERROR && !fits(&v, &usual))
+			misfit(l, def, s, &v, &usual);
 		if (v.kind == VK_INT && usual.kind == VK_FLOAT)
 			v = value_float((double)v.u.i);
 	}
@@ -64,6 +68,16 @@ static void add_size(Lower *l, const SizeDef *def)
 	v.def = s && s->span.file ? s->span : def->name.span;
 	l->sizes[l->nsizes] = (SizeSlot){def->name.s, v, s && s->from_config};
 	map_set(&l->size_index, def->name.s, l->nsizes++);
+}
+
+/* Sizes of the configuration that the model does not have: it may be another one's. */
+static void check_unused(Lower *l)
+{
+	for (uint32_t i = 0; i < l->opt->nsizes; i++) {
+		const SizeValue *s = &l->opt->sizes[i];
+		if (s->from_config && !map_get(&l->size_index, s->name, NULL))
+			diag_warn(l->diag, s->span, "model `%s` has no size `%s`", l->prog->model->name.s, s->name);
+	}
 }
 
 void lower_sizes(Lower *l)
@@ -74,5 +88,6 @@ void lower_sizes(Lower *l)
 	l->sizes = ARENA_ARRAY(l->arena, SizeSlot, m->sizes.n + 1);
 	for (uint32_t i = 0; i < m->sizes.n; i++)
 		add_size(l, &m->sizes.v[i]);
+	check_unused(l);
 	l->frame = NULL;
 }

@@ -27,9 +27,9 @@ static int64_t declare(Lower *l, const WeightDecl *decl, Span at)
 	const WeightDecl *old = &p->weights.v[i];
 	if (same_decl(old, decl))
 		return i;
-	if (lower_error(l, at, "the weight `%s%s` is %s here", p->prefix, decl->name,
+	if (lower_error(l, at, "the weight `%s%s` is `%s` here", p->prefix, decl->name,
 	                type_text(l->arena, &decl->type))) {
-		diag_note(l->diag, old->span, "and %s%s here",
+		diag_note(l->diag, old->span, "and %s`%s` here",
 		          old->stacked != decl->stacked || old->buffer != decl->buffer
 		              ? "of another kind, " : "",
 		          type_text(l->arena, &old->type));

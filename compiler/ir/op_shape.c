@@ -20,8 +20,8 @@ static const char *want_rank(ShapeCall *c, uint32_t k, int rank)
 {
 	if (c->in[k].rank == rank)
 		return NULL;
-	return arena_printf(c->a, "operand %u of %s has %d dimensions, not %d: `%s`", k + 1, op_name(c->op),
-	                    c->in[k].rank, rank, type_text(c->a, &c->in[k]));
+	return arena_printf(c->a, "operand %u has %d dimension%s, not %d: `%s`", k + 1, c->in[k].rank,
+	                    c->in[k].rank == 1 ? "" : "s", rank, type_text(c->a, &c->in[k]));
 }
 
 static const char *want_equal(ShapeCall *c, Dim a, Dim b, const char *what)
@@ -37,8 +37,34 @@ static const char *want_const(ShapeCall *c, uint32_t k)
 	const Type *t = &c->in[k];
 	if (t->rank && t->dim[t->rank - 1].kind == DIM_CONST)
 		return NULL;
-	return arena_printf(c->a, "%s needs a last dimension of constant size, not `%s`", op_name(c->op),
-	                    type_text(c->a, t));
+	return arena_printf(c->a, "the last dimension must be of constant size, not `%s`", type_text(c->a, t));
+}
+
+static const char *want_dtype(ShapeCall *c, uint32_t k, DType t)
+{
+	if (c->in[k].dtype == t)
+		return NULL;
+	return arena_printf(c->a, "operand %u must be %s, not `%s`", k + 1, dtype_name(t),
+	                    type_text(c->a, &c->in[k]));
+}
+
+static const char *want_float(ShapeCall *c, uint32_t k)
+{
+	DType t = c->in[k].dtype;
+	if (t == DT_f32 || t == DT_bf16 || t == DT_f64)
+		return NULL;
+	return arena_printf(c->a, "operand %u must be floating point numbers, not `%s`", k + 1,
+	                    type_text(c->a, &c->in[k]));
+}
+
+/* Operand k has the rows of the first one. */
+static const char *want_rows(ShapeCall *c, uint32_t k)
+{
+	const Type *t = &c->in[k];
+	if (type_has_rows(t) && dim_equal(t->dim[0], c->in[0].dim[0]))
+		return NULL;
+	return arena_printf(c->a, "operand %u must have the rows of the first one, `%s`, not `%s`", k + 1,
+	                    type_text(c->a, &c->in[0]), type_text(c->a, t));
 }
 
 /* ---- sources: graph_input and graph_weight set the type ---- */
@@ -191,7 +217,7 @@ const char *shape_rope(ShapeCall *c)
 	const char *wrong = want_const(c, 0);
 	c->out[0] = c->in[0];
 	if (!wrong && c->in[0].dim[c->in[0].rank - 1].n % 2)
-		return arena_printf(c->a, "rope needs an even last dimension, not `%s`", type_text(c->a, &c->in[0]));
+		return arena_printf(c->a, "the last dimension must be even, not `%s`", type_text(c->a, &c->in[0]));
 	return wrong;
 }
 
@@ -199,7 +225,7 @@ static const char *want_ids(ShapeCall *c, uint32_t k)
 {
 	if (c->in[k].dtype == DT_i32 && c->in[k].rank == 2)
 		return NULL;
-	return arena_printf(c->a, "operand %u of %s must be ids `i32[T,K]`, not `%s`", k + 1, op_name(c->op),
+	return arena_printf(c->a, "operand %u must be ids `i32[T,K]`, not `%s`", k + 1,
 	                    type_text(c->a, &c->in[k]));
 }
 
@@ -207,7 +233,8 @@ const char *shape_gather(ShapeCall *c)
 {
 	const char *wrong = want_rank(c, 0, 2);
 	c->out[0] = with_dtype(&c->in[1], c->in[0].dtype);
-	return wrong ? wrong : want_ids(c, 1);
+	wrong = wrong ? wrong : want_ids(c, 1);
+	return wrong ? wrong : want_rows(c, 1);
 }
 
 const char *shape_scatter(ShapeCall *c)
@@ -215,7 +242,8 @@ const char *shape_scatter(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 2);
 	c->out[0] = c->in[0];
 	c->out[0].dim[1] = dim_const(c->i[0], NULL);
-	return wrong ? wrong : want_ids(c, 1);
+	wrong = wrong ? wrong : want_ids(c, 1);
+	return wrong ? wrong : want_rows(c, 1);
 }
 
 const char *shape_sum_rows(ShapeCall *c)
@@ -237,15 +265,13 @@ static const char *matmul_forward(ShapeCall *c)
 	const Type *a = &c->in[0], *b = &c->in[1];
 	bool grouped = b->rank == 3;
 	if (a->rank != 2 || (b->rank != 2 && !grouped))
-		return arena_printf(c->a, "cannot multiply `%s` by `%s`", type_text(c->a, a), type_text(c->a, b));
+		return arena_printf(c->a, "the left operand has 2 dimensions, the right one 2 or, stacked, 3");
 	if (grouped && a->dim[0].kind != DIM_R)
-		return arena_printf(c->a, "stacked weights `%s` need dispatched rows, not `%s`", type_text(c->a, b),
-		                    type_text(c->a, a));
+		return "stacked weights need dispatched rows";
 	int n = grouped ? 1 : 0;
 	Dim inner = b->dim[c->i[0] == 0 ? n + 1 : n], outer = b->dim[c->i[0] == 0 ? n : n + 1];
 	if (!dim_equal(a->dim[1], inner))
-		return arena_printf(c->a, "cannot multiply `%s` by `%s`: inner sizes %lld and %lld differ",
-		                    type_text(c->a, a), type_text(c->a, b), (long long)a->dim[1].n,
+		return arena_printf(c->a, "inner sizes %lld and %lld differ", (long long)a->dim[1].n,
 		                    (long long)inner.n);
 	c->out[0] = (Type){.dtype = a->dtype, .rank = 2, .dim = {a->dim[0], outer}};
 	return NULL;
@@ -254,8 +280,7 @@ static const char *matmul_forward(ShapeCall *c)
 const char *shape_matmul(ShapeCall *c)
 {
 	if (c->in[0].dtype != c->in[1].dtype)
-		return arena_printf(c->a, "cannot multiply `%s` by `%s`: types differ", type_text(c->a, &c->in[0]),
-		                    type_text(c->a, &c->in[1]));
+		return "the types differ";
 	if (c->i[0] != 2)
 		return matmul_forward(c);
 	const char *wrong = want_rank(c, 0, 2);
@@ -297,11 +322,14 @@ static const char *want_attention(ShapeCall *c)
 	const Type *q = &c->in[0], *k = &c->in[1], *v = &c->in[2];
 	for (uint32_t i = 0; i < 3; i++) {
 		const char *wrong = want_rank(c, i, 3);
+		wrong = wrong ? wrong : want_float(c, i);
+		wrong = wrong ? wrong : want_dtype(c, i, q->dtype);
+		wrong = wrong ? wrong : want_rows(c, i);
 		if (wrong)
 			return wrong;
 	}
 	if (!dim_equal(q->dim[2], k->dim[2]))
-		return arena_printf(c->a, "queries `%s` and keys `%s` have other head sizes", type_text(c->a, q),
+		return arena_printf(c->a, "queries `%s` and keys `%s` have different head sizes", type_text(c->a, q),
 		                    type_text(c->a, k));
 	if (!dim_equal(k->dim[1], v->dim[1]) || k->dim[1].n <= 0 || q->dim[1].n % k->dim[1].n)
 		return arena_printf(c->a, "%lld query heads do not fit keys `%s` and values `%s`",
@@ -312,8 +340,13 @@ static const char *want_attention(ShapeCall *c)
 const char *shape_attention(ShapeCall *c)
 {
 	if (c->nin != 3 && c->nin != 4)
-		return "attention takes queries, keys, values and perhaps a selection";
+		return "queries, keys, values and perhaps a selection are needed";
 	const char *wrong = want_attention(c);
+	if (c->nin == 4) {
+		wrong = wrong ? wrong : want_dtype(c, 3, DT_u32);
+		wrong = wrong ? wrong : want_rank(c, 3, 2);
+		wrong = wrong ? wrong : want_rows(c, 3);
+	}
 	c->out[0] = c->in[0];
 	c->out[0].dim[2] = c->in[2].dim[2];
 	c->out[1] = (Type){.dtype = DT_f32, .rank = 2, .dim = {c->in[0].dim[0], c->in[0].dim[1]}};
@@ -337,6 +370,8 @@ const char *shape_select_keys(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 3);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
 	wrong = wrong ? wrong : want_rank(c, 2, 2);
+	wrong = wrong ? wrong : want_rows(c, 1);
+	wrong = wrong ? wrong : want_rows(c, 2);
 	c->out[0] = selection_type(c->in[0].dim[0], c->i[1]);
 	if (wrong)
 		return wrong;
@@ -362,10 +397,15 @@ const char *shape_top_k(ShapeCall *c)
 	if (wrong)
 		return wrong;
 	int64_t e = c->in[0].dim[1].n, groups = c->i[1] > 1 ? c->i[1] : 1;
-	if (c->i[0] < 1 || e % groups || (groups > 1 && (c->i[2] < 1 || c->i[2] > groups)) ||
-	    c->i[0] > (groups > 1 ? e / groups * c->i[2] : e))
-		return arena_printf(c->a, "cannot take %lld of %lld experts in %lld groups", (long long)c->i[0],
-		                    (long long)e, (long long)groups);
+	if (e % groups)
+		return arena_printf(c->a, "%lld scores are not divided evenly in %lld groups", (long long)e,
+		                    (long long)groups);
+	if (groups > 1 && (c->i[2] < 1 || c->i[2] > groups))
+		return arena_printf(c->a, "%lld of %lld groups cannot be kept", (long long)c->i[2], (long long)groups);
+	int64_t kept = groups > 1 ? e / groups * c->i[2] : e;
+	if (c->i[0] < 1 || c->i[0] > kept)
+		return arena_printf(c->a, "there are %lld scores to take the %lld largest from", (long long)kept,
+		                    (long long)c->i[0]);
 	return NULL;
 }
 
@@ -380,7 +420,8 @@ const char *shape_dispatch(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 2);
 	c->out[0] = c->in[0];
 	c->out[0].dim[0] = dim_rows((uint32_t)c->i[1]);
-	return wrong ? wrong : want_ids(c, 1);
+	wrong = wrong ? wrong : want_ids(c, 1);
+	return wrong ? wrong : want_rows(c, 1);
 }
 
 const char *shape_dispatch_slots(ShapeCall *c)
@@ -388,7 +429,8 @@ const char *shape_dispatch_slots(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 3);
 	c->out[0] = (Type){.dtype = c->in[0].dtype, .rank = 2,
 	                   .dim = {dim_rows((uint32_t)c->i[1]), c->in[0].dim[2]}};
-	return wrong ? wrong : want_ids(c, 1);
+	wrong = wrong ? wrong : want_ids(c, 1);
+	return wrong ? wrong : want_rows(c, 1);
 }
 
 const char *shape_collect(ShapeCall *c)
@@ -405,7 +447,9 @@ const char *shape_collect(ShapeCall *c)
 const char *shape_embedding(ShapeCall *c)
 {
 	const char *wrong = want_rank(c, 0, 1);
+	wrong = wrong ? wrong : want_dtype(c, 0, DT_i32);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
+	wrong = wrong ? wrong : want_float(c, 1);
 	c->out[0] = (Type){.dtype = c->in[1].dtype, .rank = 2, .dim = {c->in[0].dim[0], c->in[1].dim[1]}};
 	return wrong;
 }
@@ -419,8 +463,12 @@ const char *shape_embedding_grad(ShapeCall *c)
 
 const char *shape_cross_entropy(ShapeCall *c)
 {
+	const char *wrong = want_rank(c, 0, 2);
+	wrong = wrong ? wrong : want_float(c, 0);
+	wrong = wrong ? wrong : want_dtype(c, 1, DT_i32);
+	wrong = wrong ? wrong : want_rank(c, 1, 1);
 	c->out[0] = scalar(DT_f64);
-	return want_rank(c, 0, 2);
+	return wrong ? wrong : want_rows(c, 1);
 }
 
 const char *shape_linear_cross_entropy(ShapeCall *c)
@@ -428,6 +476,8 @@ const char *shape_linear_cross_entropy(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 2);
 	c->out[0] = scalar(DT_f64);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
+	wrong = wrong ? wrong : want_dtype(c, 2, DT_i32);
+	wrong = wrong ? wrong : want_rows(c, 2);
 	return wrong ? wrong : want_equal(c, c->in[0].dim[1], c->in[1].dim[1], "inner sizes");
 }
 
