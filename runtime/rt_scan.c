@@ -81,18 +81,22 @@ static int escape(RtScan *s)
 bool rt_scan_string(RtScan *s, char *out, size_t size)
 {
 	size_t n = 0;
-	if (!take(s, '"', "expected a text"))
+	if (!take(s, '"', "expected a text in quotes"))
 		return false;
 	for (;;) {
 		if (s->at >= s->n)
 			return wrong(s, "a text without an end");
+		size_t begin = s->at;
 		int c = (unsigned char)s->text[s->at++];
 		if (c == '"')
 			break;
-		if (c == '\\')
+		bool escaped = c == '\\', control = c < 32;
+		if (escaped)
 			c = escape(s);
-		if (c < 32 && c >= -1)
-			return wrong(s, "a character that cannot stand in a text");
+		if (control || c < 0) {
+			s->at = begin;
+			return wrong(s, escaped ? "an escape that JSON does not have" : "a text without an end on its line");
+		}
 		if (out && n + 1 >= size)
 			return wrong(s, "a text that is too long");
 		if (out)
@@ -105,6 +109,8 @@ bool rt_scan_string(RtScan *s, char *out, size_t size)
 
 bool rt_scan_key(RtScan *s, char *out, size_t size)
 {
+	if (peek(s) != '"')
+		return wrong(s, "expected a name in quotes");
 	return rt_scan_string(s, out, size) && take(s, ':', "expected `:`");
 }
 
@@ -125,13 +131,57 @@ bool rt_scan_int(RtScan *s, int64_t *x)
 	return !s->error;
 }
 
+static size_t digits(const RtScan *s, size_t at)
+{
+	while (at < s->n && s->text[at] >= '0' && s->text[at] <= '9')
+		at++;
+	return at;
+}
+
+/* -1.5e-3; the end of it, `at` when there is none. */
+static size_t number_end(const RtScan *s, size_t at)
+{
+	size_t p = at + (at < s->n && s->text[at] == '-'), end = digits(s, p);
+	if (end == p)
+		return at;
+	if (end < s->n && s->text[end] == '.') {
+		p = end + 1;
+		end = digits(s, p);
+		if (end == p)
+			return at;
+	}
+	if (end < s->n && (s->text[end] | 32) == 'e') {
+		p = end + 1;
+		p += p < s->n && (s->text[p] == '-' || s->text[p] == '+');
+		end = digits(s, p);
+		if (end == p)
+			return at;
+	}
+	return end;
+}
+
+static bool part_of_word(const RtScan *s, size_t at)
+{
+	if (at >= s->n || !s->text[at])
+		return false;
+	char lower = (char)(s->text[at] | 32);
+	return strchr("+-._", s->text[at]) || (s->text[at] >= '0' && s->text[at] <= '9') || (lower >= 'a' && lower <= 'z');
+}
+
+/* A number, true, false or null. */
 static bool skip_word(RtScan *s)
 {
-	size_t begin = s->at;
-	while (s->at < s->n && (strchr("+-.", s->text[s->at]) || (s->text[s->at] >= '0' && s->text[s->at] <= '9') ||
-	                        ((s->text[s->at] | 32) >= 'a' && (s->text[s->at] | 32) <= 'z')) && s->text[s->at])
-		s->at++;
-	return s->at > begin || wrong(s, "expected a value");
+	static const char *const words[] = {"true", "false", "null"};
+	size_t end = number_end(s, s->at);
+	for (int k = 0; k < 3 && end == s->at; k++) {
+		size_t n = strlen(words[k]);
+		if (s->n - s->at >= n && memcmp(s->text + s->at, words[k], n) == 0)
+			end = s->at + n;
+	}
+	if (end == s->at || part_of_word(s, end))
+		return wrong(s, part_of_word(s, s->at) ? "neither a number nor true, false or null" : "expected a value");
+	s->at = end;
+	return true;
 }
 
 static bool skip(RtScan *s, int depth)

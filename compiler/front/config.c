@@ -26,7 +26,7 @@ static const KeyInfo keys[] = {
 	{"indexer_rope_interleave", "true", NULL}, {"rope_interleave", "true", NULL},
 	{"rope_scaling", "null", NULL}, {"moe_layer_freq", "1", NULL}, {"partial_rotary_factor", "1", NULL},
 	{"rope_parameters.rope_type", "\"default\"", NULL}, {"rope_parameters.type", "\"default\"", NULL},
-	{"quantization_config", "null", NULL},
+	{"quantization_config", "null", NULL}, {"rope_parameters", "null", NULL},
 	/* other names of sizes */
 	{"rope_parameters.rope_theta", NULL, "rope_theta"}, {"num_experts", NULL, "n_routed_experts"},
 	{"num_local_experts", NULL, "n_routed_experts"},
@@ -57,8 +57,8 @@ typedef struct Reader {
 	RtScan s;
 	uint32_t file;
 	VEC(SizeValue) out;
-	Map seen;
-	const char *dtype;
+	Map seen;                /* key to its byte */
+	const char *dtype, *architecture;
 } Reader;
 
 static Span here(const Reader *r, size_t begin)
@@ -121,8 +121,39 @@ static bool read_elements(Reader *r, SizeValue *v, const char *name, Span at)
 	return !r->s.error;
 }
 
+static bool same_size(const SizeValue *x, const SizeValue *y)
+{
+	if (x->kind != y->kind || x->i != y->i || x->f != y->f || x->n != y->n)
+		return false;
+	for (uint32_t k = 0; k < x->n; k++)
+		if (x->kind == SIZE_INTS ? x->ints[k] != y->ints[k] : strcmp(x->strings[k], y->strings[k]) != 0)
+			return false;
+	return x->kind != SIZE_STRING || strcmp(x->s, y->s) == 0;
+}
+
+/* Some sizes have two names; both may be given when they agree. */
+static void add_size(Reader *r, const SizeValue *v, const char *key)
+{
+	for (uint32_t k = 0; k < r->out.n; k++) {
+		const SizeValue *old = &r->out.v[k];
+		if (strcmp(old->name, v->name) != 0)
+			continue;
+		if (!same_size(old, v)) {
+			diag_error(r->d, v->span, "`%s` gives `%s` another value", key, v->name);
+			diag_note(r->d, old->span, "the first one is here");
+		}
+		return;
+	}
+	vec_push(r->a, &r->out, *v);
+}
+
+static bool is_integer(const char *text)
+{
+	return text[strspn(text, "-0123456789")] == 0;
+}
+
 /* The value at the reader as a size. */
-static bool read_size(Reader *r, const char *name, const char *text, size_t begin)
+static bool read_size(Reader *r, const char *name, const char *key, const char *text, size_t begin)
 {
 	SizeValue v = {.name = arena_strdup(r->a, name), .from_config = true, .span = here(r, begin)};
 	if (text[0] == '[') {
@@ -141,17 +172,41 @@ static bool read_size(Reader *r, const char *name, const char *text, size_t begi
 		v.i = text[0] == 't';
 	} else if (rt_text_int(text, &v.i)) {
 		v.kind = SIZE_INT;
-	} else if (rt_text_float(text, &v.f)) {
+	} else if (!is_integer(text) && rt_text_float(text, &v.f)) {
 		v.kind = SIZE_FLOAT;
 	} else {
-		diag_error(r->d, v.span, "`%s` has a value that is no size: %.60s", name, text);
+		diag_error(r->d, v.span, text[0] == '{' ? "`%s` is a number, a text or a list, not an object"
+		                                        : "the number given for `%s` is too large", key);
 		return true;
 	}
-	vec_push(r->a, &r->out, v);
+	add_size(r, &v, key);
 	return true;
 }
 
-static bool member(Reader *r, const char *name, size_t key_at)
+static void unknown_key(Reader *r, const char *name, Span at)
+{
+	const char *known[LEN(keys) + LEN(sizes)];
+	uint32_t n = 0;
+	for (uint32_t k = 0; k < LEN(keys); k++)
+		known[n++] = keys[k].name;
+	for (uint32_t k = 0; k < LEN(sizes); k++)
+		known[n++] = sizes[k];
+	const char *near = closest(name, known, n);
+	diag_warn(r->d, at, "unknown key `%s` is passed over", name);
+	if (near)
+		diag_help(r->d, "did you mean `%s`?", near);
+}
+
+/* The first text of a list or a text; NULL when it is something else. */
+static const char *first_text(Reader *r, const char *value)
+{
+	char text[128];
+	RtScan s = rt_scan(value, strlen(value));
+	bool ok = (value[0] != '[' || rt_scan_open(&s, '[')) && rt_scan_string(&s, text, sizeof text);
+	return ok ? arena_strdup(r->a, text) : NULL;
+}
+
+static bool member(Reader *r, const char *name, Span key_at)
 {
 	const char *begin;
 	size_t n, start;
@@ -164,40 +219,63 @@ static bool member(Reader *r, const char *name, size_t key_at)
 		diag_error(r->d, here(r, start), "`%s` is %.80s, only %s is supported", name, text, k->only);
 		return true;
 	}
-	if ((strcmp(name, "torch_dtype") == 0 || strcmp(name, "dtype") == 0) && n > 2 && text[0] == '"')
-		r->dtype = arena_strndup(r->a, text + 1, n - 2);
+	if (strcmp(name, "torch_dtype") == 0 || strcmp(name, "dtype") == 0)
+		r->dtype = first_text(r, text);
+	if (strcmp(name, "architectures") == 0)
+		r->architecture = first_text(r, text);
 	if (k && !k->as)
 		return true;
 	if (!k && !is_size(name)) {
-		diag_warn(r->d, (Span){r->file, (uint32_t)key_at, (uint32_t)start}, "unknown key `%s` is passed over",
-		          name);
+		unknown_key(r, name, key_at);
 		return true;
 	}
-	return read_size(r, k ? k->as : name, text, start);
+	return read_size(r, k ? k->as : name, name, text, start);
+}
+
+static int peek(Reader *r)
+{
+	while (r->s.at < r->s.n && r->s.text[r->s.at] && strchr(" \t\r\n", r->s.text[r->s.at]))
+		r->s.at++;
+	return r->s.at < r->s.n ? (unsigned char)r->s.text[r->s.at] : -1;
+}
+
+/* The key at the reader; *twice: it was there before. */
+static bool read_key(Reader *r, const char *prefix, const char **name, Span *at, bool *twice)
+{
+	char key[128];
+	int64_t before;
+	peek(r);
+	size_t begin = r->s.at;
+	if (!rt_scan_key(&r->s, key, sizeof key))
+		return false;
+	*name = arena_printf(r->a, "%s%s", prefix, key);
+	*at = (Span){r->file, (uint32_t)begin, (uint32_t)(begin + strlen(key) + 2)};
+	*twice = map_get(&r->seen, *name, &before);
+	if (*twice) {
+		diag_error(r->d, *at, "`%s` stands here twice", *name);
+		diag_note(r->d, (Span){r->file, (uint32_t)before, (uint32_t)before + (at->end - at->begin)},
+		          "the first one is here");
+	}
+	map_set(&r->seen, *name, (int64_t)begin);
+	return true;
 }
 
 static bool object(Reader *r, const char *prefix)
 {
-	char key[128];
-	for (bool more = rt_scan_open(&r->s, '{'); more; more = rt_scan_next(&r->s, '}')) {
-		size_t at = r->s.at;
-		if (!rt_scan_key(&r->s, key, sizeof key))
+	const char *name;
+	Span at;
+	bool twice, ok = true;
+	for (bool more = rt_scan_open(&r->s, '{'); ok && more; more = ok && rt_scan_next(&r->s, '}')) {
+		if (!read_key(r, prefix, &name, &at, &twice))
 			return false;
-		const char *name = arena_printf(r->a, "%s%s", prefix, key);
-		if (map_get(&r->seen, name, NULL))
-			diag_error(r->d, here(r, at), "`%s` stands there twice", name);
-		map_set(&r->seen, name, 1);
-		bool rope = strcmp(name, "rope_parameters") == 0;
-		while (r->s.at < r->s.n && strchr(" \t\r\n", r->s.text[r->s.at]))
-			r->s.at++;
-		if (rope && r->s.at < r->s.n && r->s.text[r->s.at] == '{') {
-			if (!object(r, "rope_parameters."))
-				return false;
-		} else if (!member(r, name, at)) {
-			return false;
-		}
+		if (twice)
+			ok = rt_scan_skip(&r->s);
+		else if (strcmp(name, "rope_parameters") == 0 && peek(r) == '{')
+			ok = object(r, "rope_parameters.");
+		else
+			ok = member(r, name, at);
 	}
-	return !r->s.error;
+	return ok && !r->s.error;
 }
 
 Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size_t n)
@@ -217,6 +295,7 @@ Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size
 	c->sizes = r.out.v;
 	c->n = r.out.n;
 	c->dtype = r.dtype;
+	c->architecture = r.architecture;
 	return c;
 }
 
@@ -225,7 +304,7 @@ Config *config_load(Arena *a, Diag *d, const char *path)
 	size_t n = 0;
 	char *text = file_read(a, path, &n);
 	if (!text) {
-		diag_error(d, (Span){0}, "cannot read %s: %s", path, strerror(errno));
+		diag_error(d, (Span){0}, "cannot read the configuration %s: %s", path, strerror(errno));
 		return NULL;
 	}
 	return config_parse(a, d, path, text, n);

@@ -8,6 +8,7 @@ typedef struct Config {
 	SizeValue *sizes;        /* in the order of the file; rope_theta is taken out of rope_parameters */
 	uint32_t n;
 	const char *dtype;       /* "float32", "bfloat16" as the file says; NULL: it does not */
+	const char *architecture;        /* class of the model, NULL: not given */
 } Config;
 
 /* config_load - NULL after diag_error. Keys that change the mathematics in a way the models here do
