@@ -1,0 +1,1 @@
+CC=/missing/cc glmc build {models}/glm5_tiny.glm --recipe ../inputs/base.yaml -o {work}/never -q

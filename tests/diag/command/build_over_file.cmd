@@ -1,0 +1,1 @@
+glmc build {models}/glm5_tiny.glm --recipe ../inputs/base.yaml -o ../inputs/base.yaml -q

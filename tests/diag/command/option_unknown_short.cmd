@@ -1,0 +1,1 @@
+glmc check -z {models}/glm5_tiny.glm

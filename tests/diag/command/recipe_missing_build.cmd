@@ -1,0 +1,1 @@
+glmc build {models}/glm5_tiny.glm

@@ -1,0 +1,1 @@
+glmc plan {models}/glm5_tiny.glm --recipe ../inputs/base.yaml --distributed.pp_size 5 --distributed.pipeline.layers_per_stage null --step_scheduler.local_batch_size 5 --step_scheduler.global_batch_size 10
