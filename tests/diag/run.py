@@ -9,6 +9,7 @@ from the folder (see RUN). A .cmd file holds one command line, with environment 
 writes what was seen, for review in the commit.
 """
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -66,10 +67,12 @@ class Suite:
         return text
 
     def plain(self, text):
-        """Output without what differs from machine to machine."""
+        """Output without what differs from machine to machine, or changes with every plan: paths,
+        amounts of memory, numbers of instructions."""
         for key, value in self.words.items():
             text = text.replace(value, "{%s}" % key)
-        return text
+        text = re.sub(r"(?<= )\d+\.\d{3}(?=[ ,:\n])", "N", text)
+        return re.sub(r"(?<=instruction )\d+", "N", text)
 
     def run(self, folder, name):
         cwd = os.path.join(HERE, folder)
