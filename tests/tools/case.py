@@ -24,7 +24,8 @@ class Failure(Exception):
 def recipe_text(options):
     """The recipe of a case in the exact mode: no clipping, no shuffling, no bias update."""
     o = dict(pp=1, ep=1, gbs=1, lbs=1, microbatch=1, layers_per_stage="null", rounding="down",
-             schedule="interleaved1f1b", checkpointing="false", steps=1, max_norm="null", bias_update=0)
+             schedule="interleaved1f1b", checkpointing="false", steps=1, max_norm="null", bias_update=0,
+             optimizer="Adam", eps="1e-8", weight_decay=0, shuffle="false")
     o.update(options)
     extra = "".join(f"  {k}: {v}\n" for k, v in o.get("glmc", {}).items())
     return f"""\
@@ -65,13 +66,13 @@ dataset:
   _target_: TokenIds
   path_or_dataset: rows.jsonl
 dataloader:
-  shuffle: false
+  shuffle: {o['shuffle']}
 optimizer:
-  _target_: torch.optim.Adam
+  _target_: torch.optim.{o['optimizer']}
   lr: 1e-3
   betas: [0.9, 0.999]
-  eps: 1e-8
-  weight_decay: 0
+  eps: {o['eps']}
+  weight_decay: {o['weight_decay']}
 """ + (f"glmc:\n{extra}" if extra else "")
 
 
@@ -102,9 +103,10 @@ class Case:
                 for row in rows:
                     f.write(json.dumps(row) + "\n")
 
-    def build(self, options, world=None, expect=0):
+    def build(self, options, world=None, expect=0, text=None):
+        """`text`: the whole recipe, in place of one made from `options`."""
         with open(os.path.join(self.work, "recipe.yaml"), "w") as f:
-            f.write(recipe_text(options))
+            f.write(text or recipe_text(options))
         shutil.rmtree(os.path.join(self.work, "build"), ignore_errors=True)
         cmd = [self.glmc, "build", self.model, "--config", os.path.join(self.folder, "config.json"),
                "--recipe", "recipe.yaml", "-o", "build", "-q"]
