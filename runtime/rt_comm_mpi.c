@@ -18,7 +18,8 @@
 
 #include "rt_comm.h"
 
-enum { EXIT_COMM = 5, PIECE = 1 << 30 };
+enum { EXIT_COMM = 5, EXIT_MEMORY = 7, PIECE = 1 << 30 };
+enum { SUM_PIECE = 1 << 16 };    /* elements summed at a time in a reduce */
 
 typedef struct Where {
 	int rank, instr;
@@ -33,7 +34,10 @@ struct RtComm {
 	atomic_llong deadline;   /* second at which the guard ends the process; 0 off */
 	pthread_t guard;
 	atomic_bool stop;
-	int *count[4];           /* int copies of sizes and offsets for MPI */
+	MPI_Request *requests;   /* of an exchange */
+	int nrequest, room;
+	RtPiece *piece;          /* [2][dp] of a reduce, */
+	float *parts;            /* and [dp][SUM_PIECE] received for it */
 };
 
 /* For the signal handler alone: set once, before the handler is installed. */
@@ -120,11 +124,26 @@ static MPI_Comm split(RtComm *c, int color)
 	return out;
 }
 
-RtComm *rt_comm_new(const RtProg *p, int rank, double timeout_seconds, char err[200])
+static bool reserve(RtComm *c, const RtProg *p)
+{
+	c->piece = malloc(2 * (size_t)p->dp * sizeof *c->piece);
+	c->parts = malloc((size_t)p->dp * SUM_PIECE * sizeof *c->parts);
+	return c->piece && c->parts;
+}
+
+int rt_comm_check(const RtProg *p, char *err, size_t size)
+{
+	(void)p, (void)err, (void)size;
+	return 1;
+}
+
+RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, char *err, size_t size)
 {
 	RtComm *c = calloc(1, sizeof *c);
 	int world = 0, provided;
-	if (!c)
+	(void)rt;
+	snprintf(err, size, "out of memory");
+	if (!c || !reserve(c, p))
 		return NULL;
 	c->timeout = timeout_seconds;
 	c->where = (Where){.rank = rank, .instr = -1};
@@ -132,7 +151,7 @@ RtComm *rt_comm_new(const RtProg *p, int rank, double timeout_seconds, char err[
 	atomic_store(&c->deadline, (long long)(now() + timeout_seconds) + 10);
 	pthread_create(&c->guard, NULL, guard, c);
 	if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
-		snprintf(err, 200, "MPI does not start");
+		snprintf(err, size, "MPI does not start");
 		return NULL;
 	}
 	signal(SIGTERM, on_signal);
@@ -140,7 +159,7 @@ RtComm *rt_comm_new(const RtProg *p, int rank, double timeout_seconds, char err[
 	MPI_Comm_rank(MPI_COMM_WORLD, &c->where.rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &world);
 	if (world != p->world || c->where.rank != rank) {
-		snprintf(err, 200, "MPI says rank %d of %d, the launcher rank %d of %d", c->where.rank, world, rank,
+		snprintf(err, size, "MPI says rank %d of %d, the launcher rank %d of %d", c->where.rank, world, rank,
 		         p->world);
 		return NULL;
 	}
@@ -154,8 +173,6 @@ RtComm *rt_comm_new(const RtProg *p, int rank, double timeout_seconds, char err[
 		MPI_Comm_size(c->comm[g], &c->size[g]);
 		MPI_Comm_rank(c->comm[g], &c->index[g]);
 	}
-	for (int k = 0; k < 4; k++)
-		c->count[k] = calloc((size_t)world, sizeof **c->count);
 	atomic_store(&c->deadline, 0);
 	return c;
 }
@@ -166,8 +183,9 @@ void rt_comm_free(RtComm *c)
 	MPI_Finalize();
 	atomic_store(&c->stop, true);
 	pthread_join(c->guard, NULL);
-	for (int k = 0; k < 4; k++)
-		free(c->count[k]);
+	free(c->requests);
+	free(c->piece);
+	free(c->parts);
 	free(c);
 }
 
@@ -187,7 +205,7 @@ int rt_comm_index(const RtComm *c, RtCommGroup g)
 	return c->index[g];
 }
 
-void rt_comm_send(RtComm *c, RtCommGroup g, int to, const void *data, size_t bytes)
+void rt_comm_tell(RtComm *c, RtCommGroup g, int to, const void *data, size_t bytes)
 {
 	for (size_t at = 0; at < bytes || at == 0; at += PIECE) {
 		MPI_Request r;
@@ -197,7 +215,7 @@ void rt_comm_send(RtComm *c, RtCommGroup g, int to, const void *data, size_t byt
 	}
 }
 
-void rt_comm_recv(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
+void rt_comm_hear(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
 {
 	for (size_t at = 0; at < bytes || at == 0; at += PIECE) {
 		MPI_Request r;
@@ -223,27 +241,82 @@ void rt_comm_all_gather(RtComm *c, RtCommGroup g, const void *mine, void *all, s
 	MPI_Type_free(&block);
 }
 
-static int *as_ints(RtComm *c, int k, const size_t *x, int n)
+void rt_comm_send(RtComm *c, int stream, RtCommGroup g, int to, const void *data, size_t bytes)
 {
-	for (int i = 0; i < n; i++) {
-		if (x[i] > (size_t)INT32_MAX) {
-			fprintf(stderr, "[rank %d] an exchange of %zu bytes is more than MPI takes at once: lower "
-			                "glmc.expert_capacity\n", c->where.rank, x[i]);
-			rt_comm_abort(c, EXIT_COMM);
-		}
-		c->count[k][i] = (int)x[i];
-	}
-	return c->count[k];
+	(void)stream;
+	rt_comm_tell(c, g, to, data, bytes);
 }
 
-void rt_comm_exchange(RtComm *c, RtCommGroup g, const void *send, const size_t *send_bytes,
-                      const size_t *send_at, void *recv, const size_t *recv_bytes, const size_t *recv_at)
+void rt_comm_recv(RtComm *c, int stream, RtCommGroup g, int from, void *data, size_t bytes)
 {
-	int n = c->size[g];
-	MPI_Request r;
-	MPI_Ialltoallv(send, as_ints(c, 0, send_bytes, n), as_ints(c, 1, send_at, n), MPI_BYTE, recv,
-	               as_ints(c, 2, recv_bytes, n), as_ints(c, 3, recv_at, n), MPI_BYTE, c->comm[g], &r);
-	wait_all(c, g, -1, &r, 1);
+	(void)stream;
+	rt_comm_hear(c, g, from, data, bytes);
+}
+
+void rt_comm_gather(RtComm *c, int stream, RtCommGroup g, void *all, size_t bytes)
+{
+	(void)stream;
+	rt_comm_all_gather(c, g, (char *)all + bytes * (size_t)c->index[g], all, bytes);
+}
+
+static MPI_Request *next_request(RtComm *c)
+{
+	if (c->nrequest == c->room) {
+		int room = c->room ? c->room * 2 : 64;
+		MPI_Request *r = realloc(c->requests, (size_t)room * sizeof *r);
+		if (!r) {
+			fprintf(stderr, "[rank %d] out of memory\n", c->where.rank);
+			rt_comm_abort(c, EXIT_MEMORY);
+		}
+		c->requests = r;
+		c->room = room;
+	}
+	return &c->requests[c->nrequest++];
+}
+
+/* Starts one piece, cut where it is more than MPI takes at once. */
+static void start(RtComm *c, RtCommGroup g, const RtPiece *p, bool send)
+{
+	for (size_t at = 0; at < p->bytes; at += PIECE) {
+		char *data = (char *)p->at + at;
+		int n = (int)(p->bytes - at < PIECE ? p->bytes - at : PIECE);
+		if (send)
+			MPI_Isend(data, n, MPI_BYTE, p->peer, 0, c->comm[g], next_request(c));
+		else
+			MPI_Irecv(data, n, MPI_BYTE, p->peer, 0, c->comm[g], next_request(c));
+	}
+}
+
+void rt_comm_exchange(RtComm *c, int stream, RtCommGroup g, const RtPiece *send, int nsend, const RtPiece *recv,
+                      int nrecv)
+{
+	(void)stream;
+	c->nrequest = 0;
+	for (int i = 0; i < nrecv; i++)
+		start(c, g, &recv[i], false);
+	for (int i = 0; i < nsend; i++)
+		start(c, g, &send[i], true);
+	wait_all(c, g, -1, c->requests, c->nrequest);
+}
+
+/* Sums the members' parts of this rank's shard, a piece at a time. */
+void rt_comm_reduce(RtComm *c, int stream, RtCommGroup g, float *data, int64_t n)
+{
+	int size = c->size[g];
+	RtPiece *send = c->piece, *recv = c->piece + size;
+	for (int64_t at = 0; size > 1 && at < n; at += SUM_PIECE) {
+		int64_t m = n - at < SUM_PIECE ? n - at : SUM_PIECE;
+		for (int k = 0; k < size; k++) {
+			send[k] = (RtPiece){k, data + k * n + at, (size_t)m * sizeof *data};
+			recv[k] = (RtPiece){k, c->parts + k * m, (size_t)m * sizeof *data};
+		}
+		rt_comm_exchange(c, stream, g, send, size, recv, size);
+		float *sum = data + c->index[g] * n + at;
+		memcpy(sum, c->parts, (size_t)m * sizeof *sum);
+		for (int k = 1; k < size; k++)
+			for (int64_t i = 0; i < m; i++)
+				sum[i] += c->parts[k * m + i];
+	}
 }
 
 void rt_comm_barrier(RtComm *c)

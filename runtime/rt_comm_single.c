@@ -9,13 +9,17 @@ struct RtComm {
 	int rank;
 };
 
-RtComm *rt_comm_new(const RtProg *p, int rank, double timeout_seconds, char err[200])
+int rt_comm_check(const RtProg *p, char *err, size_t size)
 {
-	(void)timeout_seconds;
-	if (p->world != 1) {
-		snprintf(err, 200, "the program is for %d ranks, but this runtime was built without MPI", p->world);
-		return NULL;
-	}
+	if (p->world != 1)
+		snprintf(err, size, "the program is for %d ranks, but this runtime was built without MPI", p->world);
+	return p->world == 1;
+}
+
+RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, char *err, size_t size)
+{
+	(void)p, (void)rt, (void)timeout_seconds;
+	snprintf(err, size, "out of memory");
 	RtComm *c = calloc(1, sizeof *c);
 	if (c)
 		c->rank = rank;
@@ -54,15 +58,32 @@ static _Noreturn void impossible(void)
 	exit(70);
 }
 
-void rt_comm_send(RtComm *c, RtCommGroup g, int to, const void *data, size_t bytes)
+void rt_comm_send(RtComm *c, int stream, RtCommGroup g, int to, const void *data, size_t bytes)
 {
-	(void)c, (void)g, (void)to, (void)data, (void)bytes;
+	(void)c, (void)stream, (void)g, (void)to, (void)data, (void)bytes;
 	impossible();
 }
 
-void rt_comm_recv(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
+void rt_comm_recv(RtComm *c, int stream, RtCommGroup g, int from, void *data, size_t bytes)
 {
-	(void)c, (void)g, (void)from, (void)data, (void)bytes;
+	(void)c, (void)stream, (void)g, (void)from, (void)data, (void)bytes;
+	impossible();
+}
+
+void rt_comm_gather(RtComm *c, int stream, RtCommGroup g, void *all, size_t bytes)
+{
+	(void)c, (void)stream, (void)g, (void)all, (void)bytes;
+}
+
+void rt_comm_reduce(RtComm *c, int stream, RtCommGroup g, float *data, int64_t n)
+{
+	(void)c, (void)stream, (void)g, (void)data, (void)n;
+}
+
+void rt_comm_exchange(RtComm *c, int stream, RtCommGroup g, const RtPiece *send, int nsend, const RtPiece *recv,
+                      int nrecv)
+{
+	(void)c, (void)stream, (void)g, (void)send, (void)nsend, (void)recv, (void)nrecv;
 	impossible();
 }
 
@@ -73,11 +94,16 @@ void rt_comm_all_gather(RtComm *c, RtCommGroup g, const void *mine, void *all, s
 		memmove(all, mine, bytes);
 }
 
-void rt_comm_exchange(RtComm *c, RtCommGroup g, const void *send, const size_t *send_bytes,
-                      const size_t *send_at, void *recv, const size_t *recv_bytes, const size_t *recv_at)
+void rt_comm_tell(RtComm *c, RtCommGroup g, int to, const void *data, size_t bytes)
 {
-	(void)c, (void)g, (void)recv_bytes;
-	memcpy((char *)recv + recv_at[0], (const char *)send + send_at[0], send_bytes[0]);
+	(void)c, (void)g, (void)to, (void)data, (void)bytes;
+	impossible();
+}
+
+void rt_comm_hear(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
+{
+	(void)c, (void)g, (void)from, (void)data, (void)bytes;
+	impossible();
 }
 
 void rt_comm_barrier(RtComm *c)

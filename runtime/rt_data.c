@@ -194,38 +194,36 @@ static void start_epoch(RtData *d, int64_t epoch)
 
 bool rt_batch_init(RtBatch *b, int n, int docs, int64_t t_max)
 {
-	size_t m = (size_t)n;
-	*b = (RtBatch){.n = n, .tokens = calloc(m, sizeof *b->tokens), .ndoc = calloc(m, sizeof *b->ndoc),
-	               .cu = calloc(m, sizeof *b->cu), .pos = calloc(m, sizeof *b->pos)};
-	bool ok = b->tokens && b->ndoc && b->cu && b->pos;
-	for (int i = 0; ok && i < n; i++) {
-		b->cu[i] = calloc((size_t)docs + 1, sizeof **b->cu);
-		b->pos[i] = calloc((size_t)t_max, sizeof **b->pos);
-		ok = b->cu[i] && b->pos[i];
-	}
-	return ok;
+	size_t m = (size_t)n, tokens = m * (size_t)t_max;
+	*b = (RtBatch){.n = n, .docs = docs, .t_max = t_max};
+	b->tokens = calloc(m, sizeof *b->tokens);
+	b->ndoc = calloc(m, sizeof *b->ndoc);
+	b->cu = calloc(m * ((size_t)docs + 1), sizeof *b->cu);
+	b->pos = calloc(tokens, sizeof *b->pos);
+	b->ids = calloc(tokens, sizeof *b->ids);
+	b->labels = calloc(tokens, sizeof *b->labels);
+	return b->tokens && b->ndoc && b->cu && b->pos && b->ids && b->labels;
 }
 
 /* Appends row `row` to microbatch i. */
-static void add_row(const RtData *d, int64_t row, RtBatch *b, int i, int32_t *tokens, int32_t *labels)
+static void add_row(const RtData *d, int64_t row, RtBatch *b, int i)
 {
-	int64_t from = d->begin[row], n = d->begin[row + 1] - from, at = b->tokens[i], tail = 0;
+	int64_t from = d->begin[row], n = d->begin[row + 1] - from, at = i * b->t_max + b->tokens[i], tail = 0;
 	for (int64_t k = 0; k < n; k++) {
-		b->pos[i][at + k] = (int32_t)k;
-		if (tokens)
-			tokens[at + k] = d->ids[from + k];
-		if (labels)
-			labels[at + k] = d->labels[from + k];
-		b->label_tokens += d->labels[from + k] != -100;
-		tail = d->labels[from + k] == -100 ? tail + 1 : 0;
+		int32_t label = d->labels[from + k];
+		b->pos[at + k] = (int32_t)k;
+		b->ids[at + k] = d->ids[from + k];
+		b->labels[at + k] = label;
+		b->label_tokens += label != -100;
+		tail = label == -100 ? tail + 1 : 0;
 	}
 	b->tokens[i] += n;
-	b->cu[i][++b->ndoc[i]] = (int32_t)b->tokens[i];
+	b->cu[i * (b->docs + 1) + ++b->ndoc[i]] = (int32_t)b->tokens[i];
 	b->real_tokens += n - tail;
 	b->all_tokens += n;
 }
 
-void rt_data_step(RtData *d, int64_t step, RtBatch *b, int32_t *tokens, int32_t *labels, int64_t t_max)
+void rt_data_step(RtData *d, int64_t step, RtBatch *b)
 {
 	int64_t per_epoch = rt_data_steps(d), at = step % per_epoch * d->o.runs;
 	start_epoch(d, step / per_epoch);
@@ -234,14 +232,12 @@ void rt_data_step(RtData *d, int64_t step, RtBatch *b, int32_t *tokens, int32_t 
 		int64_t batch = at + i / d->o.mbs;
 		b->tokens[i] = 0;
 		b->ndoc[i] = 0;
-		b->cu[i][0] = 0;
 		if (batch >= batches(d))
 			continue;
 		for (int k = 0; k < d->o.docs; k++) {
 			int64_t mine = batch * d->o.docs * d->o.mbs + (int64_t)(i % d->o.mbs) * d->o.docs + k;
 			int64_t row = mine * d->o.dp + d->o.q;
-			add_row(d, d->perm ? d->perm[row] : row, b, i, tokens ? tokens + i * t_max : NULL,
-			        labels ? labels + i * t_max : NULL);
+			add_row(d, d->perm ? d->perm[row] : row, b, i);
 		}
 	}
 }

@@ -30,10 +30,13 @@ typedef struct RtDataOptions {
 /* The rows of one step, per microbatch. */
 typedef struct RtBatch {
 	int n;                   /* microbatches of a full step */
+	int docs;                /* documents a microbatch has room for */
+	int64_t t_max;           /* tokens it has room for */
 	int64_t *tokens;         /* [n] tokens of microbatch i; 0: it is not there */
 	int32_t *ndoc;           /* [n] */
-	int32_t **cu;            /* [n][docs+1] */
-	int32_t **pos;           /* [n][T_max] */
+	int32_t *cu;             /* [n][docs+1] first token of each document, then their number */
+	int32_t *pos;            /* [n][t_max] position in the document */
+	int32_t *ids, *labels;   /* [n][t_max] */
 	int64_t label_tokens;    /* labels other than -100, all microbatches */
 	int64_t real_tokens;     /* tokens without the run of ignored labels at the end of each row */
 	int64_t all_tokens;
@@ -46,9 +49,8 @@ void rt_data_free(RtData *d);
 /* Steps per epoch. */
 int64_t rt_data_steps(const RtData *d);
 
-/* rt_data_step - the rows of step `step` (counted over all epochs): fills `batch` (allocated by
- * rt_batch_init) and, where not NULL, tokens and labels [n][t_max]. */
-void rt_data_step(RtData *d, int64_t step, RtBatch *batch, int32_t *tokens, int32_t *labels, int64_t t_max);
+/* rt_data_step - the rows of step `step`, counted over all epochs. */
+void rt_data_step(RtData *d, int64_t step, RtBatch *batch);
 
 bool rt_batch_init(RtBatch *b, int n, int docs, int64_t t_max);
 

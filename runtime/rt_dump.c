@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "rt_int.h"
 #include "rt_safetensors.h"
+#include "rt_store.h"
 
 /* One checkpoint tensor (one expert of a stack) as every rank of its pipeline rank sees it. */
 typedef struct Item {
@@ -108,13 +108,47 @@ static void owned(const Rt *rt, const Item *it, const RtTensor *t, const RtUnit 
 		*lo = *hi = 0;
 }
 
-/* Own part of an item in the unit's buffer. */
-static const float *own_part(Rt *rt, const Item *it, const RtTensor *t, const RtUnit *u, bool grads, int64_t lo)
+/* Reads elements lo .. lo+n of an item from the unit's buffer: gradients, or parameters as stored. */
+static void own_part(Rt *rt, const Item *it, bool grads, int64_t lo, float *out, int64_t n)
 {
-	int64_t at = t->off + lo;
+	const RtTensor *t = &rt->p->tensors[it->tensor];
+	const RtUnit *u = &rt->p->units[t->unit];
+	int64_t members, first = rt_unit_shard(rt, u, &members), at = t->off + lo;
 	if (it->expert >= 0)
 		at += it->expert % (t->experts / rt->p->ep) * it->elems;
-	return (const float *)rt_at(rt, grads ? u->grad : u->param) + at;
+	if (grads)
+		rt_fetch(rt, u->grad, RT_f32, at, out, n);
+	else if (u->stored != u->dtype)
+		rt_fetch(rt, u->master, u->stored, at - first, out, n);
+	else
+		rt_fetch(rt, u->param, u->dtype, at, out, n);
+}
+
+/* Own elements of an item, in pieces: into `out` on rank 0, to rank 0 from others. */
+static void give_part(Rt *rt, const Item *it, bool grads, const int64_t range[2], float *out)
+{
+	float *piece = rt->rank == 0 ? NULL : malloc(RT_STORE_MAX * sizeof *piece);
+	if (rt->rank != 0 && !piece)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	for (int64_t at = range[0]; at < range[1]; at += RT_STORE_MAX) {
+		int64_t n = range[1] - at < RT_STORE_MAX ? range[1] - at : RT_STORE_MAX;
+		own_part(rt, it, grads, at, piece ? piece : out + at, n);
+		if (piece)
+			rt_comm_tell(rt->comm, RT_COMM_WORLD, 0, piece, (size_t)n * sizeof *piece);
+	}
+	free(piece);
+}
+
+static void take_part(Rt *rt, const Item *it, int from, float *out)
+{
+	int64_t range[2] = {0, 0};
+	rt_comm_hear(rt->comm, RT_COMM_WORLD, from, range, sizeof range);
+	if (range[0] < 0 || range[1] > it->elems)
+		rt_fail(rt, 70, "rank %d sent a wrong range of %s", from, it->name);
+	for (int64_t at = range[0]; at < range[1]; at += RT_STORE_MAX) {
+		int64_t n = range[1] - at < RT_STORE_MAX ? range[1] - at : RT_STORE_MAX;
+		rt_comm_hear(rt->comm, RT_COMM_WORLD, from, out + at, (size_t)n * sizeof *out);
+	}
 }
 
 /* Rank 0 ends up with the whole tensor in `out`. Every rank of the pipeline rank announces its range
@@ -122,31 +156,17 @@ static const float *own_part(Rt *rt, const Item *it, const RtTensor *t, const Rt
 static void gather_item(Rt *rt, const Item *it, bool grads, float *out)
 {
 	const RtProg *p = rt->p;
-	bool mine = it->pp_rank == p->pp_rank;
 	int64_t range[2] = {0, 0};
-	const RtTensor *t = mine ? &p->tensors[it->tensor] : NULL;
-	const RtUnit *u = mine ? &p->units[t->unit] : NULL;
-	if (mine) {
-		owned(rt, it, t, u, rt->q, &range[0], &range[1]);
-		if (rt->rank != 0) {
-			rt_comm_send(rt->comm, RT_COMM_WORLD, 0, range, sizeof range);
-			if (range[1] > range[0])
-				rt_comm_send(rt->comm, RT_COMM_WORLD, 0, own_part(rt, it, t, u, grads, range[0]),
-				             (size_t)(range[1] - range[0]) * 4);
-		} else if (range[1] > range[0]) {
-			memcpy(out + range[0], own_part(rt, it, t, u, grads, range[0]), (size_t)(range[1] - range[0]) * 4);
-		}
+	if (it->pp_rank == p->pp_rank) {
+		const RtTensor *t = &p->tensors[it->tensor];
+		owned(rt, it, t, &p->units[t->unit], rt->q, &range[0], &range[1]);
+		if (rt->rank != 0)
+			rt_comm_tell(rt->comm, RT_COMM_WORLD, 0, range, sizeof range);
+		give_part(rt, it, grads, range, out);
 	}
-	for (int q = 0; rt->rank == 0 && q < p->dp; q++) {
-		int from = it->pp_rank * p->dp + q;
-		if (from == 0)
-			continue;
-		rt_comm_recv(rt->comm, RT_COMM_WORLD, from, range, sizeof range);
-		if (range[0] < 0 || range[1] > it->elems)
-			rt_fail(rt, 70, "rank %d sent a wrong range of %s", from, it->name);
-		if (range[1] > range[0])
-			rt_comm_recv(rt->comm, RT_COMM_WORLD, from, out + range[0], (size_t)(range[1] - range[0]) * 4);
-	}
+	for (int q = 0; rt->rank == 0 && q < p->dp; q++)
+		if (it->pp_rank * p->dp + q != 0)
+			take_part(rt, it, it->pp_rank * p->dp + q, out);
 }
 
 /* A tensor that no program computes with comes from the checkpoint, unchanged. */

@@ -4,52 +4,36 @@
 
 #include "rt_comm.h"
 #include "rt_data.h"
+#include "rt_dev.h"
+#include "rt_exchange.h"
 #include "rt_kernel.h"
+#include "rt_own.h"
 #include "rt_pool.h"
 #include "rt_prog.h"
 
 enum { RT_OK = 0, RT_EUSAGE = 2, RT_EENV = 3, RT_EDATA = 4, RT_ECOMM = 5, RT_ENUMERIC = 6, RT_EMEMORY = 7 };
 
-/* One exchange of routed rows (RT_COUNTS .. RT_COLLECT), see rt_exchange.c. */
-typedef struct RtExchange {
-	int experts, topk;       /* E of the layer, K */
-	int64_t slots;           /* T * K */
-	int32_t *order;          /* [slots] own slots sorted by (expert, slot); those without one last */
-	int64_t *first;          /* [E+1] where the slots of an expert begin in `order` */
-	int64_t *counts;         /* [ep][E] rows of every source rank for every expert */
-	int64_t rounds;
-	/* of the current round */
-	int32_t *group;          /* [E/ep + 1] rows on this rank by local expert */
-	int64_t *from, *take;    /* [E] own rows of an expert that travel: from .. from+take */
-	int64_t *arrive;         /* [ep][E/ep] rows that arrive from a source for a local expert */
-	size_t *send_rows, *recv_rows;   /* [ep] sums of those by rank */
-} RtExchange;
-
-typedef struct Rt {
+struct Rt {
 	RtProg *p;
+	RtOwn own;               /* where the runtime's own memory lies */
+	RtDev *dev;
 	RtComm *comm;
-	RtPool *pool;
-	RtKernel **kernel;       /* per kernel of the program */
-	char *arena;
+	RtPool *pool;            /* NULL on the cuda target */
+	char *arena;             /* device address */
 	int rank, q;             /* q: dp rank */
 	RtEnv env;
-	RtExchange *xch;
-	char *send_rows, *recv_rows;     /* rows on their way, rows_max * widest row each */
-	int64_t *row_map;        /* [rows_max] */
+	RtExchange *xch;         /* [xchs] */
+	RtPiece *own_part, *list_part;   /* [experts_max] of an exchange, see rt_route.c */
 	int64_t **load;          /* per balance: [experts] slots routed from this rank's tokens in this step */
 	RtData *data;
 	RtBatch batch;           /* rows of this step: per microbatch documents and positions */
 	int64_t step;            /* optimizer step, from 0 */
-	int64_t adam_t;          /* steps done + 1 */
 	double lr;
 	const char *dump_dir;
 	int64_t dump_step;       /* -1 none */
 	bool trace;
-	float *reduce_piece;     /* [group][RT_PIECE] */
 	double last_time;        /* end of the previous step */
-} Rt;
-
-enum { RT_PIECE = 1 << 16 };     /* elements summed at a time in a reduce-scatter */
+};
 
 /* rt_fail - prints "[rank r] message" and ends all ranks with `status`. */
 _Noreturn void rt_fail(Rt *rt, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -62,11 +46,12 @@ static inline void *rt_at(const Rt *rt, uint64_t off)
 	return rt->arena + off;
 }
 
-/* rt_exchange.c */
-bool rt_exchange_init(Rt *rt);
+/* rt_route.c */
+bool rt_route_init(Rt *rt);
 void rt_counts(Rt *rt, const RtInstr *in);
 int64_t rt_rounds(Rt *rt, const RtInstr *in);
 void rt_begin_round(Rt *rt, const RtInstr *in, int64_t round);
+void rt_end_rounds(Rt *rt, const RtInstr *in);
 void rt_dispatch(Rt *rt, const RtInstr *in);
 void rt_collect(Rt *rt, const RtInstr *in);
 
@@ -74,10 +59,10 @@ void rt_collect(Rt *rt, const RtInstr *in);
 void rt_run_step(Rt *rt);
 
 /* rt_optim.c */
-void rt_gather_unit(Rt *rt, const RtUnit *u);
-void rt_reduce_unit(Rt *rt, const RtUnit *u);
 void rt_optimizer(Rt *rt);
 RtCommGroup rt_unit_group(const RtUnit *u);
+/* This rank's part of a unit: first element, and number in *n. */
+int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n);
 
 /* rt_metrics.c */
 void rt_metrics_open(Rt *rt);

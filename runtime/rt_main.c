@@ -3,14 +3,10 @@
  * Checks come in the order usage and world (2), environment (3), data and checkpoint (4),
  * rendezvous (5), so that a mistake is told before anything waits.
  */
-#include <errno.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "rt_int.h"
 #include "rt_keys.h"
@@ -155,6 +151,7 @@ static void read_program(Rt *rt)
 		fprintf(stderr, "%s\n", err);
 		exit(RT_EUSAGE);
 	}
+	rt->own = rt_own(rt->p);
 }
 
 static void check_world(Rt *rt)
@@ -208,35 +205,6 @@ static void open_data(Rt *rt)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
 }
 
-static void find_kernels(Rt *rt, size_t *scratch)
-{
-	rt->kernel = calloc((size_t)rt->p->nkernel + 1, sizeof *rt->kernel);
-	if (!rt->kernel)
-		rt_fail(rt, RT_EMEMORY, "out of memory");
-	for (int k = 0; k < rt->p->nkernel; k++) {
-		for (int i = 0; i < rt_kernel_count && !rt->kernel[k]; i++) {
-			if (strcmp(rt_kernel_table[i].name, rt->p->kernels[k].name) != 0)
-				continue;
-			rt->kernel[k] = rt_kernel_table[i].run;
-			size_t need = (size_t)*rt_kernel_table[i].scratch;
-			*scratch = need > *scratch ? need : *scratch;
-		}
-		if (!rt->kernel[k])
-			rt_fail(rt, 70, "kernel %s is not in this executable", rt->p->kernels[k].name);
-	}
-}
-
-static int thread_count(const Rt *rt)
-{
-	const char *given = rt_setting(rt, "glmc.threads"), *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-	cpu_set_t set;
-	if (*given && !rt_value_null(given))
-		return (int)rt_value_int(given);
-	int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-	int ranks = local ? atoi(local) : 1, n = cores / (ranks > 0 ? ranks : 1);
-	return n > 0 ? n : 1;
-}
-
 static bool new_loads(Rt *rt)
 {
 	rt->load = calloc((size_t)rt->p->nbalance + 1, sizeof *rt->load);
@@ -248,19 +216,26 @@ static bool new_loads(Rt *rt)
 
 static void reserve(Rt *rt)
 {
-	const RtProg *p = rt->p;
-	size_t scratch = 0, members = (size_t)(p->dp > p->ep_shard ? p->dp : p->ep_shard);
-	find_kernels(rt, &scratch);
-	scratch = p->thread_scratch > scratch ? p->thread_scratch : scratch;
-	rt->arena = mmap(NULL, p->arena_bytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (rt->arena == MAP_FAILED)
-		rt_fail(rt, RT_EMEMORY, "cannot reserve %llu bytes: %s", (unsigned long long)p->arena_bytes,
-		        strerror(errno));
-	madvise(rt->arena, p->arena_bytes, MADV_HUGEPAGE);
-	rt->pool = rt_pool_new(thread_count(rt), scratch);
-	rt->reduce_piece = malloc(members * RT_PIECE * sizeof(float));
-	if (!rt->pool || !rt->reduce_piece || !new_loads(rt) || !rt_exchange_init(rt))
+	rt_dev_reserve(rt);
+	if (!new_loads(rt) || !rt_route_init(rt))
 		rt_fail(rt, RT_EMEMORY, "out of memory");
+}
+
+static void join(Rt *rt)
+{
+	char err[1000] = "";
+	double minutes = rt_value_float(rt_setting(rt, "dist_env.timeout_minutes"));
+	rt->comm = rt_comm_new(rt->p, rt, rt->rank, minutes * 60, err, sizeof err);
+	if (!rt->comm)
+		rt_fail(rt, RT_ECOMM, "%s", err);
+}
+
+static void check_machine(Rt *rt)
+{
+	char err[1000] = "";
+	rt_dev_open(rt);
+	if (!rt_comm_check(rt->p, err, sizeof err))
+		rt_fail(rt, RT_EENV, "%s", err);
 }
 
 static int64_t total_steps(const Rt *rt)
@@ -297,7 +272,6 @@ int main(int argc, char **argv)
 {
 	static Rt state;
 	Rt *rt = &state;
-	char err[200] = "";
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	read_program(rt);
 	Args args = parse_args(rt, argc, argv);
@@ -309,12 +283,10 @@ int main(int argc, char **argv)
 	rt->dump_step = args.dump_step;
 	rt->dump_dir = args.dump_dir;
 	rt->trace = getenv("RT_TRACE") != NULL;
+	check_machine(rt);
 	open_data(rt);
 	rt_weights_check(rt);
-	double minutes = rt_value_float(rt_setting(rt, "dist_env.timeout_minutes"));
-	rt->comm = rt_comm_new(rt->p, rt->rank, minutes * 60, err);
-	if (!rt->comm)
-		rt_fail(rt, RT_ECOMM, "%s", err);
+	join(rt);
 	rt_comm_where(rt->comm, -1, "reading weights");
 	reserve(rt);
 	rt_weights_load(rt);
@@ -322,6 +294,6 @@ int main(int argc, char **argv)
 	rt_comm_where(rt->comm, rt->p->ninstr, "end");
 	rt_comm_barrier(rt->comm);
 	rt_comm_free(rt->comm);
-	rt_pool_free(rt->pool);
+	rt_dev_close(rt);
 	return RT_OK;
 }

@@ -17,51 +17,11 @@ RtCommGroup rt_unit_group(const RtUnit *u)
 	return u->group == RT_GROUP_EXPERT ? RT_COMM_SHARD : RT_COMM_DP;
 }
 
-static size_t elem_size(const RtUnit *u)
-{
-	return u->dtype == RT_bf16 ? 2 : 4;
-}
-
-/* This rank's part of a unit: first element and number. */
-static int64_t shard(const Rt *rt, const RtUnit *u, int64_t *n)
+int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n)
 {
 	RtCommGroup g = rt_unit_group(u);
 	*n = u->elems / rt_comm_size(rt->comm, g);
 	return *n * rt_comm_index(rt->comm, g);
-}
-
-void rt_gather_unit(Rt *rt, const RtUnit *u)
-{
-	int64_t n, first = shard(rt, u, &n);
-	char *all = rt_at(rt, u->param);
-	rt_comm_all_gather(rt->comm, rt_unit_group(u), all + (size_t)first * elem_size(u), all,
-	                   (size_t)n * elem_size(u));
-}
-
-/* Sums the members' gradients of this rank's shard, piece by piece, in the order of members. */
-void rt_reduce_unit(Rt *rt, const RtUnit *u)
-{
-	RtCommGroup g = rt_unit_group(u);
-	int size = rt_comm_size(rt->comm, g);
-	int64_t n, first = shard(rt, u, &n);
-	float *grad = rt_at(rt, u->grad), *parts = rt->reduce_piece;
-	size_t bytes[4096], from[4096], to[4096];
-	if (size == 1)
-		return;
-	for (int64_t at = 0; at < n; at += RT_PIECE) {
-		int64_t m = n - at < RT_PIECE ? n - at : RT_PIECE;
-		for (int k = 0; k < size; k++) {
-			bytes[k] = (size_t)m * 4;
-			from[k] = (size_t)(k * n + at) * 4;
-			to[k] = (size_t)(k * m) * 4;
-		}
-		rt_comm_exchange(rt->comm, g, grad, bytes, from, parts, bytes, to);
-		float *sum = grad + first + at;
-		memcpy(sum, parts, (size_t)m * 4);
-		for (int k = 1; k < size; k++)
-			for (int64_t i = 0; i < m; i++)
-				sum[i] += parts[k * m + i];
-	}
 }
 
 /* ---- sums over ranks ---- */
@@ -86,29 +46,51 @@ static double sum_double(Rt *rt, RtCommGroup g, double x)
 
 /* ---- gradient norm ---- */
 
+/* The part of tensor t's gradient that this rank owns: first element in the unit, and number in *n. */
+static int64_t owned_gradient(const Rt *rt, const RtTensor *t, int64_t *n)
+{
+	const RtUnit *u = &rt->p->units[t->unit];
+	int64_t size = t->experts ? t->experts / rt->p->ep : 1, members, first = rt_unit_shard(rt, u, &members);
+	for (int d = 0; d < t->ndim; d++)
+		size *= t->dim[d];
+	int64_t lo = t->off > first ? t->off : first;
+	int64_t hi = t->off + size < first + members ? t->off + size : first + members;
+	*n = hi > lo ? hi - lo : 0;
+	return lo;
+}
+
+static void square_tensor(Rt *rt, int i)
+{
+	const RtTensor *t = &rt->p->tensors[i];
+	int64_t n, lo = owned_gradient(rt, t, &n);
+	double *out = (double *)rt_at(rt, rt->own.squares) + (int64_t)i * rt->own.square_blocks;
+	if (!n)
+		return;
+	void *arg[] = {(float *)rt_at(rt, rt->p->units[t->unit].grad) + lo, out};
+	rt_dev_call(rt, 0, rt->p->k_sumsq, 0, arg, 2, &n, 1);
+}
+
 /* Scales the owned gradients by `scale`; square[i] = sum of squares of tensor i's owned part. */
 static void scale_and_square(Rt *rt, double scale, double *square)
 {
 	const RtProg *p = rt->p;
+	int blocks = rt->own.square_blocks;
+	size_t bytes = (size_t)p->ntensor * (size_t)blocks * sizeof(double);
+	double *part = malloc(bytes + 1);
+	if (!part)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
 	rt->env.scale = (float)scale;
+	rt_dev_zero(rt, 0, rt_at(rt, rt->own.squares), bytes);
+	for (int i = 0; i < p->ntensor; i++)
+		if (p->tensors[i].unit >= 0 && p->tensors[i].grad)
+			square_tensor(rt, i);
+	rt_dev_get(rt, 0, part, rt_at(rt, rt->own.squares), bytes);
 	for (int i = 0; i < p->ntensor; i++) {
-		const RtTensor *t = &p->tensors[i];
 		square[i] = 0;
-		if (t->unit < 0 || !t->grad)
-			continue;
-		const RtUnit *u = &p->units[t->unit];
-		int64_t size = t->experts ? t->experts / p->ep : 1, n, first = shard(rt, u, &n);
-		for (int d = 0; d < t->ndim; d++)
-			size *= t->dim[d];
-		int64_t lo = t->off > first ? t->off : first;
-		int64_t hi = t->off + size < first + n ? t->off + size : first + n;
-		if (lo >= hi)
-			continue;
-		void *arg[] = {(float *)rt_at(rt, u->grad) + lo, &square[i]};
-		int64_t count = hi - lo;
-		RtCall call = {.arg = arg, .n = &count, .env = &rt->env, .pool = rt->pool};
-		rt->kernel[p->k_sumsq](&call);
+		for (int b = 0; b < blocks; b++)
+			square[i] += part[i * blocks + b];
 	}
+	free(part);
 }
 
 typedef struct Square {
@@ -184,6 +166,11 @@ static double gradient_norm(Rt *rt, double scale)
 
 /* ---- update ---- */
 
+static size_t bytes_of(RtDType t)
+{
+	return t == RT_bf16 ? 2 : 4;
+}
+
 static void adam(Rt *rt, double clip)
 {
 	const RtProg *p = rt->p;
@@ -191,13 +178,13 @@ static void adam(Rt *rt, double clip)
 	rt->env.lr = (float)rt->lr;
 	for (int i = 0; i < p->nunit; i++) {
 		const RtUnit *u = &p->units[i];
-		int64_t n, first = shard(rt, u, &n);
+		int64_t n, first = rt_unit_shard(rt, u, &n);
 		if (!u->trained)
 			continue;
-		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * elem_size(u),
-		               (float *)rt_at(rt, u->grad) + first, rt_at(rt, u->m), rt_at(rt, u->v)};
-		RtCall call = {.arg = arg, .n = &n, .env = &rt->env, .pool = rt->pool};
-		rt->kernel[p->k_adam](&call);
+		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * bytes_of(u->dtype),
+		               (float *)rt_at(rt, u->grad) + first, rt_at(rt, u->m), rt_at(rt, u->v),
+		               rt_at(rt, u->master)};
+		rt_dev_call(rt, 0, p->k_adam, 0, arg, u->stored != u->dtype ? 5 : 4, &n, 1);
 	}
 }
 
@@ -206,37 +193,46 @@ static void balance(Rt *rt, int at, double factor)
 {
 	const RtBalance *b = &rt->p->balances[at];
 	const RtTensor *t = &rt->p->tensors[b->tensor];
-	size_t bytes = (size_t)b->experts * sizeof(int64_t);
-	int64_t *load = rt->load[at], *all = malloc(bytes * (size_t)rt->p->dp + 1), total = 0;
-	float *bias = (float *)rt_at(rt, rt->p->units[t->unit].param) + t->off;
-	if (!all)
+	size_t e = (size_t)b->experts, dp = (size_t)rt->p->dp;
+	int64_t *load = rt->load[at], *all = malloc(dp * e * sizeof *all), total = 0;
+	float *bias = malloc(e * sizeof *bias), *where = (float *)rt_at(rt, rt->p->units[t->unit].param) + t->off;
+	if (!all || !bias)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
-	rt_comm_all_gather(rt->comm, RT_COMM_DP, load, all, bytes);
-	for (int64_t e = 0; e < b->experts; e++) {
-		load[e] = 0;
-		for (int q = 0; q < rt->p->dp; q++)
-			load[e] += all[q * b->experts + e];
-		total += load[e];
+	rt_comm_all_gather(rt->comm, RT_COMM_DP, load, all, e * sizeof *load);
+	memset(load, 0, e * sizeof *load);
+	for (size_t k = 0; k < dp * e; k++) {
+		load[k % e] += all[k];
+		total += all[k];
 	}
-	for (int64_t e = 0; e < b->experts && factor != 0; e++) {
-		int64_t below = total - load[e] * b->experts;
-		bias[e] += (float)factor * (float)((below > 0) - (below < 0));
+	rt_dev_get(rt, 0, bias, where, e * sizeof *bias);
+	for (size_t k = 0; k < e; k++) {
+		int64_t below = total - load[k] * b->experts;
+		bias[k] += (float)factor * (float)((below > 0) - (below < 0));
 	}
-	memset(load, 0, bytes);
+	if (factor != 0)
+		rt_dev_put(rt, 0, where, bias, e * sizeof *bias);
+	memset(load, 0, e * sizeof *load);
 	free(all);
+	free(bias);
 }
 
 static double step_loss(Rt *rt)
 {
 	const RtProg *p = rt->p;
-	double sum = 0;
-	for (int i = 0; p->has_labels && i < p->microbatches; i++)
-		sum += ((double *)rt_at(rt, p->loss))[i];
+	double sum = 0, *loss = calloc((size_t)p->microbatches, sizeof *loss);
+	if (!loss)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
+	if (p->has_labels)
+		rt_dev_get(rt, 0, loss, rt_at(rt, p->loss), (size_t)p->microbatches * sizeof *loss);
+	for (int i = 0; i < p->microbatches; i++)
+		sum += loss[i];
+	free(loss);
 	return sum_double(rt, RT_COMM_PP, sum_double(rt, RT_COMM_DP, sum));
 }
 
 void rt_optimizer(Rt *rt)
 {
+	rt_dev_finish(rt);
 	int64_t labels = sum_int(rt, RT_COMM_DP, rt->batch.label_tokens);
 	int64_t real = sum_int(rt, RT_COMM_DP, rt->batch.real_tokens);
 	int64_t all = sum_int(rt, RT_COMM_DP, rt->batch.all_tokens);

@@ -5,40 +5,31 @@
 
 static void set_microbatch(Rt *rt, int mb)
 {
+	const RtProg *p = rt->p;
 	rt->env.T = rt->batch.tokens[mb];
 	rt->env.ndoc = rt->batch.ndoc[mb];
-	rt->env.cu = rt->batch.cu[mb];
-	rt->env.pos = rt->batch.pos[mb];
+	rt->env.cu = (const int32_t *)rt_at(rt, rt->own.cu) + mb * (p->docs_max + 1);
+	rt->env.pos = (const int32_t *)rt_at(rt, rt->own.pos) + mb * p->tokens_max;
 }
 
-static void launch(Rt *rt, const RtInstr *in)
+static int64_t shard_elems(const Rt *rt, const RtUnit *u)
 {
-	void *arg[RT_MAX_ARGS];
-	for (int k = 0; k < in->narg; k++)
-		arg[k] = rt_at(rt, in->arg[k]);
-	RtCall call = {.arg = arg, .n = in->n, .env = &rt->env, .pool = rt->pool};
-	rt->kernel[in->kernel](&call);
+	int64_t n;
+	rt_unit_shard(rt, u, &n);
+	return n;
 }
 
-typedef struct Fill {
-	char *to;
-	uint64_t bytes;
-} Fill;
-
-enum { FILL_BLOCK = 1 << 20 };
-
-static void fill_zero(void *ctx, int64_t job, int thread)
+static void gather(Rt *rt, const RtInstr *in)
 {
-	const Fill *f = ctx;
-	uint64_t at = (uint64_t)job * FILL_BLOCK, n = f->bytes - at < FILL_BLOCK ? f->bytes - at : FILL_BLOCK;
-	(void)thread;
-	__builtin_memset(f->to + at, 0, n);
+	const RtUnit *u = &rt->p->units[in->unit];
+	size_t elem = u->dtype == RT_bf16 ? 2 : 4;
+	rt_comm_gather(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->param), (size_t)shard_elems(rt, u) * elem);
 }
 
-static void zero(Rt *rt, const RtInstr *in)
+static void reduce(Rt *rt, const RtInstr *in)
 {
-	Fill f = {rt_at(rt, in->arg[0]), in->bytes};
-	rt_parallel(rt->pool, (int64_t)((in->bytes + FILL_BLOCK - 1) / FILL_BLOCK), fill_zero, &f);
+	const RtUnit *u = &rt->p->units[in->unit];
+	rt_comm_reduce(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->grad), shard_elems(rt, u));
 }
 
 static void run_range(Rt *rt, int begin, int end);
@@ -51,6 +42,7 @@ static void run_rounds(Rt *rt, int at)
 		rt_begin_round(rt, in, r);
 		run_range(rt, at + 1, at + 1 + in->body);
 	}
+	rt_end_rounds(rt, in);
 }
 
 static void run_one(Rt *rt, int at)
@@ -58,20 +50,20 @@ static void run_one(Rt *rt, int at)
 	const RtInstr *in = &rt->p->instrs[at];
 	uint64_t bytes = in->row_bytes * (uint64_t)rt->env.T;
 	switch (in->op) {
-	case RT_LAUNCH: launch(rt, in); break;
-	case RT_SEND: rt_comm_send(rt->comm, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
-	case RT_RECV: rt_comm_recv(rt->comm, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
+	case RT_LAUNCH: rt_dev_launch(rt, in); break;
+	case RT_SEND: rt_comm_send(rt->comm, in->stream, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
+	case RT_RECV: rt_comm_recv(rt->comm, in->stream, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
 	case RT_COUNTS: rt_counts(rt, in); break;
 	case RT_ROUNDS: run_rounds(rt, at); break;
 	case RT_DISPATCH: rt_dispatch(rt, in); break;
 	case RT_COLLECT: rt_collect(rt, in); break;
-	case RT_GATHER: rt_gather_unit(rt, &rt->p->units[in->unit]); break;
-	case RT_REDUCE: rt_reduce_unit(rt, &rt->p->units[in->unit]); break;
-	case RT_ZERO: zero(rt, in); break;
+	case RT_GATHER: gather(rt, in); break;
+	case RT_REDUCE: reduce(rt, in); break;
+	case RT_ZERO: rt_dev_zero(rt, in->stream, rt_at(rt, in->arg[0]), in->bytes); break;
 	case RT_OPTIMIZER: rt_optimizer(rt); break;
-	case RT_GEMM:
-	case RT_RECORD:
-	case RT_WAIT: rt_fail(rt, 70, "instruction %d is of the cuda target", at);
+	case RT_GEMM: rt_dev_gemm(rt, in); break;
+	case RT_RECORD: rt_dev_record(rt, in->stream, in->event); break;
+	case RT_WAIT: rt_dev_wait(rt, in->stream, in->event); break;
 	}
 }
 
@@ -94,13 +86,29 @@ static void run_range(Rt *rt, int begin, int end)
 	}
 }
 
+static void put(Rt *rt, uint64_t off, const int32_t *from, int64_t per_microbatch)
+{
+	rt_dev_put(rt, 0, rt_at(rt, off), from, (size_t)(per_microbatch * rt->p->microbatches) * sizeof *from);
+}
+
+static void put_batch(Rt *rt)
+{
+	const RtProg *p = rt->p;
+	rt_data_step(rt->data, rt->step, &rt->batch);
+	put(rt, rt->own.cu, rt->batch.cu, p->docs_max + 1);
+	put(rt, rt->own.pos, rt->batch.pos, p->tokens_max);
+	if (p->has_tokens)
+		put(rt, p->tokens, rt->batch.ids, p->tokens_max);
+	if (p->has_labels) {
+		put(rt, p->labels, rt->batch.labels, p->tokens_max);
+		rt_dev_zero(rt, 0, rt_at(rt, p->loss), (size_t)p->microbatches * sizeof(double));
+	}
+}
+
 void rt_run_step(Rt *rt)
 {
-	RtProg *p = rt->p;
-	rt_data_step(rt->data, rt->step, &rt->batch, p->has_tokens ? rt_at(rt, p->tokens) : NULL,
-	             p->has_labels ? rt_at(rt, p->labels) : NULL, p->tokens_max);
-	if (p->has_labels)
-		for (int i = 0; i < p->microbatches; i++)
-			((double *)rt_at(rt, p->loss))[i] = 0;
-	run_range(rt, 0, p->ninstr);
+	put_batch(rt);
+	rt_dev_finish(rt);
+	run_range(rt, 0, rt->p->ninstr);
+	rt_dev_finish(rt);
 }

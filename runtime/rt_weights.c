@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "rt_int.h"
 #include "rt_keys.h"
 #include "rt_safetensors.h"
 #include "rt_scan.h"
+#include "rt_store.h"
 
 /* ---- where the checkpoint is ---- */
 
@@ -229,45 +229,69 @@ static void check_shape(Rt *rt, const Source *s, const RtTensor *t, const char *
 	        (long long)(t->ndim ? t->dim[0] : 0));
 }
 
-/* Fills the part of one tensor (element `at` of the unit on) that lies in lo .. hi of the unit. */
+/* What is read at a time, and the shard of the unit it goes to. */
+typedef struct Target {
+	const RtUnit *u;
+	int64_t lo, hi;          /* elements of the unit that this rank owns */
+	float *piece;            /* [RT_STORE_MAX] */
+} Target;
+
+/* Values are rounded to the dtype of checkpoints first; `param` is made from those. */
+static void store_piece(Rt *rt, const Target *to, int64_t first, int64_t n)
+{
+	const RtUnit *u = to->u;
+	rt_round(to->piece, n, u->stored);
+	rt_store(rt, u->param, u->dtype, first, to->piece, n);
+	if (u->stored != u->dtype)
+		rt_store(rt, u->master, u->stored, first - to->lo, to->piece, n);
+}
+
+/* Fills the part of one tensor (element `at` of the unit on) that this rank owns. */
 static void load_tensor(Rt *rt, const Source *s, const RtTensor *t, const char *name, int64_t at, int64_t elems,
-                        float *unit, int64_t lo, int64_t hi)
+                        const Target *to)
 {
 	char err[RT_ST_ERR];
-	int64_t begin = at > lo ? at : lo, end = at + elems < hi ? at + elems : hi;
+	int64_t begin = at > to->lo ? at : to->lo, end = at + elems < to->hi ? at + elems : to->hi;
 	const RtStTensor *found = s->st ? rt_st_find(s->st, name) : NULL;
 	if (s->st)
 		check_shape(rt, s, t, name, found);
-	if (begin >= end)
-		return;
-	if (!s->st)
-		make_values(t, name, s->seed, begin - at, end - begin, unit + begin);
-	else if (!rt_st_read(s->st, found, begin - at, end - begin, unit + begin, err))
-		rt_fail(rt, RT_EDATA, "%s", err);
+	for (int64_t i = begin; i < end; i += RT_STORE_MAX) {
+		int64_t n = end - i < RT_STORE_MAX ? end - i : RT_STORE_MAX;
+		if (!s->st)
+			make_values(t, name, s->seed, i - at, n, to->piece);
+		else if (!rt_st_read(s->st, found, i - at, n, to->piece, err))
+			rt_fail(rt, RT_EDATA, "%s", err);
+		store_piece(rt, to, i, n);
+	}
+}
+
+static void load_stack(Rt *rt, const Source *s, const RtTensor *t, float *piece)
+{
+	char name[512];
+	const RtUnit *u = &rt->p->units[t->unit];
+	int64_t n, lo = rt_unit_shard(rt, u, &n), elems = 1;
+	Target to = {.u = u, .lo = lo, .hi = lo + n, .piece = piece};
+	for (int d = 0; d < t->ndim; d++)
+		elems *= t->dim[d];
+	int64_t local = t->experts ? t->experts / rt->p->ep : 1;
+	for (int64_t e = 0; e < local; e++) {
+		expert_name(name, sizeof name, t->name, rt_comm_index(rt->comm, RT_COMM_EP) * local + e);
+		load_tensor(rt, s, t, name, t->off + e * elems, elems, &to);
+	}
 }
 
 void rt_weights_load(Rt *rt)
 {
-	const RtProg *p = rt->p;
-	char err[RT_ST_ERR] = "", name[512];
+	char err[RT_ST_ERR] = "";
 	Source s = {.dir = rt_checkpoint_dir(rt), .seed = (uint64_t)rt_value_int(rt_setting(rt, "seed"))};
+	float *piece = malloc(RT_STORE_MAX * sizeof *piece);
+	if (!piece)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
 	if (s.dir && !(s.st = rt_st_open(s.dir, err)))
 		rt_fail(rt, RT_EDATA, "%s", err);
-	int ep = rt_comm_index(rt->comm, RT_COMM_EP);
-	for (int i = 0; i < p->ntensor; i++) {
-		const RtTensor *t = &p->tensors[i];
-		if (t->unit < 0)
-			continue;
-		const RtUnit *u = &p->units[t->unit];
-		RtCommGroup g = rt_unit_group(u);
-		int64_t n = u->elems / rt_comm_size(rt->comm, g), lo = n * rt_comm_index(rt->comm, g), elems = 1;
-		for (int d = 0; d < t->ndim; d++)
-			elems *= t->dim[d];
-		int64_t local = t->experts ? t->experts / p->ep : 1;
-		for (int64_t e = 0; e < local; e++) {
-			expert_name(name, sizeof name, t->name, ep * local + e);
-			load_tensor(rt, &s, t, name, t->off + e * elems, elems, rt_at(rt, u->param), lo, lo + n);
-		}
-	}
+	for (int i = 0; i < rt->p->ntensor; i++)
+		if (rt->p->tensors[i].unit >= 0)
+			load_stack(rt, &s, &rt->p->tensors[i], piece);
 	rt_st_free(s.st);
+	free(piece);
 }
