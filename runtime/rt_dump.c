@@ -53,7 +53,7 @@ static void own_items(const RtProg *p, Item *out)
 		for (int e = t->experts ? 0 : -1; e < t->experts; e++) {
 			Item *it = out++;
 			*it = (Item){.pp_rank = p->pp_rank, .tensor = i, .expert = e, .ndim = t->ndim, .elems = 1,
-			             .dtype = t->stored, .held = t->unit >= 0, .grad = t->grad};
+			             .dtype = (int)t->stored, .held = t->unit >= 0, .grad = t->grad};
 			expert_name(it->name, sizeof it->name, t->name, e);
 			for (int d = 0; d < t->ndim; d++) {
 				it->dim[d] = t->dim[d];
