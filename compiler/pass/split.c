@@ -1,5 +1,9 @@
 /* split.c - see split.h. What B needs is found by a walk back from its results that stops at
- * values that may be saved; both functions keep the order of the joint graph. */
+ * values that may be saved; both functions keep the order of the joint graph.
+ *
+ * What routed experts add up to for a token (sum_slots) is saved under every policy: B runs all rows of
+ * a dispatch in one loop of exchange rounds, so it cannot compute them once for what follows in the
+ * layer and again for their own gradient. */
 #include "split.h"
 
 #include <string.h>
@@ -37,6 +41,8 @@ static bool may_save(const Splitter *s, Val v)
 		return false;
 	if (n->op == OP_input)
 		return !is_global_input(s, v);
+	if (n->op == OP_sum_slots)
+		return true;
 	if (s->policy == SPLIT_EXIT || has_routed_rows(s->g, n) || op_class(n->op) != CL_TEMPLATE)
 		return false;
 	if (s->policy == SPLIT_CHECKPOINT)

@@ -10,9 +10,11 @@
 #include "autodiff.h"
 
 typedef enum SplitPolicy {
-	SPLIT_NORMAL,            /* saved: inputs and results of templates; the rest is recomputed */
-	SPLIT_CHECKPOINT,        /* saved: inputs, selections and routing decisions */
-	SPLIT_EXIT               /* all of it runs in B: the loss is needed by nobody before */
+	SPLIT_NORMAL,            /* saved: inputs, results of templates and of combined experts; the
+	                            rest is recomputed */
+	SPLIT_CHECKPOINT,        /* saved: inputs, selections, routing decisions, combined experts */
+	SPLIT_EXIT               /* all runs in B, but combined experts: the loss is needed by nobody
+	                            before */
 } SplitPolicy;
 
 typedef struct Split {
