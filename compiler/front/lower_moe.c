@@ -1,7 +1,8 @@
 /* lower_moe.c - the functions of routing: top_k, dispatch, combine, balance.
  *
  * The range of ids (how many experts there are) goes with them from top_k to dispatch. Rows
- * dispatched with the same ids share their R dimension, so that they can be combined.
+ * dispatched with the same ids share their R dimension, so that they can be combined, unless one
+ * dispatch needs what came back from the other.
  */
 #include "lower_int.h"
 
@@ -32,13 +33,32 @@ Value call_balanced_ids(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	return v;
 }
 
-/* The R dimension of rows sent by these ids: that of an earlier dispatch, or the next one. */
-static int64_t rows_of(Lower *l, Val ids)
+/* Is value `v` made from what rows R<id> were collected to? */
+static bool follows_rows(const Lower *l, Val v, int64_t id)
 {
 	const Graph *g = l->part->g;
-	for (uint32_t i = 0; i < g->nodes.n; i++)
-		if (g->nodes.v[i].op == OP_dispatch && g->nodes.v[i].in[1].i == ids.i)
-			return g->nodes.v[i].i[1];
+	bool *needed = ARENA_ARRAY(l->part->arena, bool, g->nodes.n + 1);
+	needed[g->vals.v[v.i - 1].node] = true;
+	for (uint32_t i = g->nodes.n; i-- > 0;) {
+		const Node *n = &g->nodes.v[i];
+		if (needed[i] && n->op == OP_collect && graph_type(g, n->in[0])->dim[0].id == id)
+			return true;
+		for (uint32_t k = 0; needed[i] && k < n->nin; k++)
+			needed[g->vals.v[n->in[k].i - 1].node] = true;
+	}
+	return false;
+}
+
+/* The R dimension of rows of `x` sent by these ids: that of an earlier dispatch, unless x comes after
+ * those rows, or the next one. */
+static int64_t rows_of(const Lower *l, Val x, Val ids)
+{
+	const Graph *g = l->part->g;
+	for (uint32_t i = 0; i < g->nodes.n; i++) {
+		const Node *n = &g->nodes.v[i];
+		if (n->op == OP_dispatch && n->in[1].i == ids.i && !follows_rows(l, x, n->i[1]))
+			return n->i[1];
+	}
 	return g->rows;
 }
 
@@ -64,7 +84,7 @@ Value call_dispatch(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	if ((n == 3 && !lower_int_arg(l, e, arg, 2, 1, &ints[0])) ||
 	    !lower_ids_below(l, e, &arg[1], ints[0], "experts"))
 		return value_error();
-	ints[1] = rows_of(l, arg[1].v);
+	ints[1] = rows_of(l, arg[0].v, arg[1].v);
 	Value v = lower_add(l, OP_dispatch, e->op_span, e->s, arg, 2, ints, NULL);
 	if (v.kind == VK_TENSOR && l->part->g->rows <= (uint32_t)ints[1])
 		l->part->g->rows = (uint32_t)ints[1] + 1;
