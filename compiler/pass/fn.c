@@ -379,9 +379,11 @@ static void lifetimes(Build *b)
 			FnBuf *f = &b->fn->bufs.v[k];
 			if (f->first < 0 || f->last <= begin || f->first > end)
 				continue;
-			if (f->first <= begin && f->last < end)
+			bool before = f->first <= begin || f->role == BUF_INPUT;
+			bool after = f->last > end || f->role == BUF_OUTPUT;
+			if (before && f->last < end)
 				f->last = end;
-			if (f->first > begin && f->last > end)
+			if (after && f->first > begin)
 				f->first = begin;
 		}
 	}
