@@ -1,6 +1,6 @@
-"""Builds and runs a golden case through glmc's command line, and compares the results.
+"""Builds and runs models through glmc's command line, and compares the results.
 
-A case folder holds config.json, case.json and grads.safetensors (tests/golden/make_golden.py).
+A golden case's folder holds config.json, case.json and grads.safetensors (tests/golden/make_golden.py).
 """
 import json
 import os
@@ -83,19 +83,13 @@ def run(cmd, cwd, expect=0, timeout=600):
     return r
 
 
-class Case:
-    """One golden case in a working folder."""
+class Job:
+    """A model in a working folder, which holds its checkpoint, rows, recipe and build."""
 
-    def __init__(self, name, glmc, work, model=None):
+    def __init__(self, name, glmc, work, model, config=None):
         self.name, self.glmc, self.work = name, os.path.abspath(glmc), os.path.abspath(work)
-        self.model = model or os.path.join(ROOT, "models", "glm5.glm")
-        self.folder = os.path.join(GOLDEN, name)
-        with open(os.path.join(self.folder, "case.json")) as f:
-            self.data = json.load(f)
-        self.docs = len(self.data["batches"][0])
+        self.model, self.config = model, config
         os.makedirs(self.work, exist_ok=True)
-        write_checkpoint(os.path.join(self.folder, "config.json"), self.data["seed"],
-                         os.path.join(self.work, "checkpoint"))
 
     def write_rows(self, batches):
         with open(os.path.join(self.work, "rows.jsonl"), "w") as f:
@@ -108,8 +102,8 @@ class Case:
         with open(os.path.join(self.work, "recipe.yaml"), "w") as f:
             f.write(text or recipe_text(options))
         shutil.rmtree(os.path.join(self.work, "build"), ignore_errors=True)
-        cmd = [self.glmc, "build", self.model, "--config", os.path.join(self.folder, "config.json"),
-               "--recipe", "recipe.yaml", "-o", "build", "-q"]
+        cmd = [self.glmc, "build", self.model, "--recipe", "recipe.yaml", "-o", "build", "-q"]
+        cmd += ["--config", self.config] if self.config else []
         return run(cmd + (["--world", str(world)] if world else []), self.work, expect)
 
     def train(self, steps, dump=None, extra=()):
@@ -126,6 +120,19 @@ class Case:
 
     def weights(self):
         return load_safetensors(os.path.join(self.work, "checkpoint", "model.safetensors"))
+
+
+class Case(Job):
+    """One golden case."""
+
+    def __init__(self, name, glmc, work, model=None):
+        self.folder = os.path.join(GOLDEN, name)
+        super().__init__(name, glmc, work, model or os.path.join(ROOT, "models", "glm5.glm"),
+                         os.path.join(self.folder, "config.json"))
+        with open(os.path.join(self.folder, "case.json")) as f:
+            self.data = json.load(f)
+        self.docs = len(self.data["batches"][0])
+        write_checkpoint(self.config, self.data["seed"], os.path.join(self.work, "checkpoint"))
 
 
 def relative(a, b):

@@ -3,7 +3,7 @@
 
     checkpoint.py CONFIG.json SEED OUT_DIR        writes OUT_DIR/{config.json,model.safetensors}
 
-For GlmMoeDsa configurations of any size, in float32. Element i (row-major) of tensor `name` is
+For GlmMoeDsa configurations of any size (write_tensors: for any model), in float32. Element i (row-major) of tensor `name` is
 
     bits = splitmix64((fnv1a64(name) ^ seed * G) + (i + 1) * G),   G = 0x9E3779B97F4A7C15
     u    = (bits >> 40) / 2^23 - 1                     in [-1, 1), exact in float32
@@ -150,15 +150,19 @@ def load_safetensors(path):
     return out
 
 
+def write_tensors(shapes, seed, out):
+    """OUT/model.safetensors with the tensors (name, shape) of any model."""
+    os.makedirs(out, exist_ok=True)
+    save_safetensors(os.path.join(out, "model.safetensors"), [
+        (name, shape, lambda name=name, shape=shape: weight(name, shape, seed)) for name, shape in shapes])
+
+
 def write_checkpoint(config_path, seed, out):
     with open(config_path) as f:
         config = json.load(f)
-    os.makedirs(out, exist_ok=True)
+    write_tensors(list(tensor_shapes(config)), seed, out)
     if os.path.abspath(config_path) != os.path.abspath(os.path.join(out, "config.json")):
         shutil.copyfile(config_path, os.path.join(out, "config.json"))
-    save_safetensors(os.path.join(out, "model.safetensors"), [
-        (name, shape, lambda name=name, shape=shape: weight(name, shape, seed))
-        for name, shape in tensor_shapes(config)])
 
 
 if __name__ == "__main__":
