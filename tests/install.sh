@@ -6,6 +6,7 @@ need() { # command-or-file package
 	command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing="$missing $2"
 }
 need cc build-essential
+need c++ build-essential
 need cmake cmake
 need flex flex
 need bison bison
