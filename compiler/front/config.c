@@ -1,4 +1,5 @@
-/* config.c - see config.h. One table says what each key means. */
+/* config.c - see config.h. A table says what keys mean that are no size of the model: one that the
+ * model declares a size for is that size. */
 #include "config.h"
 
 #include <errno.h>
@@ -14,8 +15,8 @@ enum { MAX_BYTES = 1 << 22, MAX_LIST = 20000 };
 
 typedef struct KeyInfo {
 	const char *name;
-	const char *only;        /* the one value that is supported; NULL any */
-	const char *as;          /* name of the size it gives; NULL: none, passed over */
+	const char *only;        /* the one value that means what models do without it; NULL any */
+	const char *as;          /* name of the size it gives; NULL: its own */
 } KeyInfo;
 
 static const KeyInfo keys[] = {
@@ -38,7 +39,7 @@ static const KeyInfo keys[] = {
 	{"pretraining_tp", NULL, NULL}, {"max_position_embeddings", NULL, NULL}, {"layer_types", NULL, NULL},
 	{"num_nextn_predict_layers", NULL, NULL}, {"index_topk_freq", NULL, NULL},
 	{"index_skip_topk_offset", NULL, NULL}, {"_name_or_path", NULL, NULL}, {"auto_map", NULL, NULL},
-	{"rope_parameters.partial_rotary_factor", "1", NULL}, {"aux_loss_alpha", NULL, NULL},
+	{"rope_parameters.partial_rotary_factor", "1", "partial_rotary_factor"}, {"aux_loss_alpha", NULL, NULL},
 	{"router_aux_loss_coef", NULL, NULL}, {"seq_aux", NULL, NULL}, {"output_router_logits", NULL, NULL},
 };
 
@@ -132,14 +133,14 @@ static bool same_size(const SizeValue *x, const SizeValue *y)
 }
 
 /* Some sizes have two names; both may be given when they agree. */
-static void add_size(Reader *r, const SizeValue *v, const char *key)
+static void add_size(Reader *r, const SizeValue *v)
 {
 	for (uint32_t k = 0; k < r->out.n; k++) {
 		const SizeValue *old = &r->out.v[k];
 		if (strcmp(old->name, v->name) != 0)
 			continue;
 		if (!same_size(old, v)) {
-			diag_error(r->d, v->span, "`%s` gives `%s` another value", key, v->name);
+			diag_error(r->d, v->span, "`%s` gives `%s` another value", v->key, v->name);
 			diag_note(r->d, old->span, "the first one is here");
 		}
 		return;
@@ -153,13 +154,13 @@ static bool is_integer(const char *text)
 }
 
 /* The value at the reader as a size. */
-static bool read_size(Reader *r, const char *name, const char *key, const char *text, size_t begin)
+static bool read_size(Reader *r, SizeValue v, size_t begin)
 {
-	SizeValue v = {.name = arena_strdup(r->a, name), .from_config = true, .span = here(r, begin)};
+	const char *text = v.text;
 	if (text[0] == '[') {
 		size_t end = r->s.at;
 		r->s.at = begin;
-		if (!read_elements(r, &v, name, v.span))
+		if (!read_elements(r, &v, v.name, v.span))
 			return false;
 		r->s.at = end;
 	} else if (text[0] == '"') {
@@ -176,14 +177,37 @@ static bool read_size(Reader *r, const char *name, const char *key, const char *
 		v.kind = SIZE_FLOAT;
 	} else {
 		diag_error(r->d, v.span, text[0] == '{' ? "`%s` is a number, a text or a list, not an object"
-		                                        : "the number given for `%s` is too large", key);
+		                                        : "the number given for `%s` is too large", v.key);
 		return true;
 	}
-	add_size(r, &v, key);
+	add_size(r, &v);
 	return true;
 }
 
-static void unknown_key(Reader *r, const char *name, Span at)
+/* Is the text a value that a size can have? */
+static bool is_plain(const char *text)
+{
+	RtScan s = rt_scan(text, strlen(text));
+	uint32_t ints = 0, texts = 0;
+	char word[256];
+	int64_t x;
+	if (text[0] != '[')
+		return text[0] != '{';
+	for (bool more = rt_scan_open(&s, '['); more; more = rt_scan_next(&s, ']')) {
+		RtScan back = s;
+		bool is_int = rt_scan_int(&s, &x);
+		if (!is_int) {
+			s = back;
+			if (!rt_scan_string(&s, word, sizeof word))
+				return false;
+		}
+		ints += is_int;
+		texts += !is_int;
+	}
+	return !s.error && (!ints || !texts) && ints + texts <= MAX_LIST;
+}
+
+static const char *near_key(const char *name)
 {
 	const char *known[LEN(keys) + LEN(sizes)];
 	uint32_t n = 0;
@@ -191,10 +215,7 @@ static void unknown_key(Reader *r, const char *name, Span at)
 		known[n++] = keys[k].name;
 	for (uint32_t k = 0; k < LEN(sizes); k++)
 		known[n++] = sizes[k];
-	const char *near = closest(name, known, n);
-	diag_warn(r->d, at, "unknown key `%s` is passed over", name);
-	if (near)
-		diag_help(r->d, "did you mean `%s`?", near);
+	return closest(name, known, n);
 }
 
 /* The first text of a list or a text; NULL when it is something else. */
@@ -206,6 +227,25 @@ static const char *first_text(Reader *r, const char *value)
 	return ok ? arena_strdup(r->a, text) : NULL;
 }
 
+/* What becomes of the value when the model has no such size. */
+static SizeValue meaning(Reader *r, const KeyInfo *k, const char *name, const char *text, Span key_at, Span at)
+{
+	SizeValue v = {.name = arena_strdup(r->a, k && k->as ? k->as : name), .from_config = true, .span = at};
+	v.unless = k && k->only ? UNLESS_WRONG : k && !k->as ? UNLESS_IGNORED : is_size(v.name) ? UNLESS_UNUSED
+	                                                                                     : UNLESS_UNKNOWN;
+	if (v.unless == UNLESS_WRONG && same_value(text, k->only))
+		v.unless = UNLESS_IGNORED;
+	if (v.unless == UNLESS_WRONG)
+		v.only = k->only;
+	if (v.unless == UNLESS_UNKNOWN) {
+		v.span = key_at;
+		v.near = near_key(name);
+	}
+	v.key = name;
+	v.text = text;
+	return v;
+}
+
 static bool member(Reader *r, const char *name, Span key_at)
 {
 	const char *begin;
@@ -215,21 +255,16 @@ static bool member(Reader *r, const char *name, Span key_at)
 		return false;
 	start = (size_t)(begin - r->s.text);
 	char *text = arena_strndup(r->a, begin, n);
-	if (k && k->only && !same_value(text, k->only)) {
-		diag_error(r->d, here(r, start), "`%s` is %.80s, only %s is supported", name, text, k->only);
-		return true;
-	}
 	if (strcmp(name, "torch_dtype") == 0 || strcmp(name, "dtype") == 0)
 		r->dtype = first_text(r, text);
 	if (strcmp(name, "architectures") == 0)
 		r->architecture = first_text(r, text);
-	if (k && !k->as)
-		return true;
-	if (!k && !is_size(name)) {
-		unknown_key(r, name, key_at);
-		return true;
-	}
-	return read_size(r, k ? k->as : name, name, text, start);
+	SizeValue v = meaning(r, k, name, text, key_at, here(r, start));
+	if (v.unless == UNLESS_UNUSED || is_plain(text))
+		return read_size(r, v, start);
+	v.kind = SIZE_OTHER;
+	add_size(r, &v);
+	return true;
 }
 
 static int peek(Reader *r)

@@ -11,9 +11,9 @@ typedef struct Config {
 	const char *architecture;        /* class of the model, NULL: not given */
 } Config;
 
-/* config_load - NULL after diag_error. Keys that change the mathematics in a way the models here do
- * not have (another scoring_func, biases, tied embeddings) are errors; keys without meaning here
- * are passed over; an unknown key gets a warning. */
+/* config_load - NULL after diag_error. Every key gives a size; what becomes of those that the model does
+ * not have is in SizeValue.unless: keys that change the mathematics (another scoring_func, biases, tied
+ * embeddings) are errors then, keys without meaning here are passed over, unknown ones warned of. */
 Config *config_load(Arena *a, Diag *d, const char *path);
 Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size_t n);
 

@@ -15,11 +15,19 @@
 #include "../ir/model.h"
 #include "scan_parse.h"
 
-/* A size given from outside: by a config.json or by the recipe. Names that the model does not
- * declare are passed over. */
+/* A size given from outside: by a config.json or by the recipe. */
 typedef enum SizeKind {
-	SIZE_INT, SIZE_FLOAT, SIZE_BOOL, SIZE_STRING, SIZE_NONE, SIZE_STRINGS, SIZE_INTS
+	SIZE_INT, SIZE_FLOAT, SIZE_BOOL, SIZE_STRING, SIZE_NONE, SIZE_STRINGS, SIZE_INTS,
+	SIZE_OTHER               /* nothing that a size can be */
 } SizeKind;
+
+/* What it means when the model does not declare the size. */
+typedef enum SizeUnless {
+	UNLESS_IGNORED,          /* nothing */
+	UNLESS_UNUSED,           /* a size of other models: a warning */
+	UNLESS_UNKNOWN,          /* a key of no model: a warning with `near` */
+	UNLESS_WRONG             /* the model computes as `only` says: an error */
+} SizeUnless;
 
 typedef struct SizeValue {
 	const char *name;
@@ -32,6 +40,9 @@ typedef struct SizeValue {
 	uint32_t n;              /* elements of a list */
 	Span span;               /* where it is given, for messages; file 0: nowhere */
 	bool from_config;        /* by --config (else by the recipe) */
+	SizeUnless unless;
+	const char *key, *text;  /* as written, for messages */
+	const char *only, *near;
 } SizeValue;
 
 typedef struct LowerOptions {

@@ -300,6 +300,20 @@ Value call_max(Lower *l, const Expr *e, Value *arg, uint32_t n)
 	return pick(l, e, arg, true);
 }
 
+Value call_floor(Lower *l, const Expr *e, Value *arg, uint32_t n)
+{
+	double x;
+	(void)n;
+	if (!lower_number_arg(l, e, arg, 0, &x))
+		return value_error();
+	if (arg[0].kind == VK_INT)
+		return arg[0];
+	if (fabs(x) < 0x1p62)
+		return value_int((int64_t)floor(x));
+	lower_error(l, e->span, "the result of `floor` is too large");
+	return value_error();
+}
+
 Value call_len(Lower *l, const Expr *e, Value *arg, uint32_t n)
 {
 	(void)n;

@@ -2,8 +2,9 @@
  *
  * Sizes are evaluated in the order of the file, so one that is computed from others follows what
  * was given for those. A value from outside must be of the default's kind; an integer will do for
- * a float, and anything for `none`. `none` for a list means the default.
+ * a float, 10000.0 for an integer, and anything for `none`. `none` for a list means the default.
  */
+#include <math.h>
 #include <string.h>
 
 #include "lower_int.h"
@@ -22,6 +23,9 @@ static Value from_outside(Lower *l, const SizeValue *s)
 		return value_string(arena_strdup(l->arena, s->s));
 	case SIZE_NONE:
 		return (Value){.kind = VK_NONE};
+	case SIZE_OTHER:
+		lower_error(l, s->span, "`%s` is a number, a text or a list of one kind", s->key);
+		return value_error();
 	default:
 		v.list = ARENA_ARRAY(l->arena, Value, s->n + 1);
 		for (uint32_t i = 0; i < s->n; i++)
@@ -59,7 +63,9 @@ static void add_size(Lower *l, const SizeDef *def)
 	if (s && !(s->kind == SIZE_NONE && v.kind == VK_LIST)) {
 		Value usual = v;
 		v = from_outside(l, s);
-		if (usual.kind != VK_ERROR && !fits(&v, &usual))
+		if (v.kind == VK_FLOAT && usual.kind == VK_INT && v.u.f == floor(v.u.f) && fabs(v.u.f) < 0x1p53)
+			v = value_int((int64_t)v.u.f);
+		if (usual.kind != VK_ERROR && v.kind != VK_ERROR && !fits(&v, &usual))
 			misfit(l, def, s, &v, &usual);
 		if (v.kind == VK_INT && usual.kind == VK_FLOAT)
 			v = value_float((double)v.u.i);
@@ -70,13 +76,22 @@ static void add_size(Lower *l, const SizeDef *def)
 	map_set(&l->size_index, def->name.s, l->nsizes++);
 }
 
-/* Sizes of the configuration that the model does not have: it may be another one's. */
-static void check_unused(Lower *l)
+/* A size of the configuration that the model does not have: it may be another one's. */
+static void unused(Lower *l, const SizeValue *s)
 {
-	for (uint32_t i = 0; i < l->opt->nsizes; i++) {
-		const SizeValue *s = &l->opt->sizes[i];
-		if (s->from_config && !map_get(&l->size_index, s->name, NULL))
-			diag_warn(l->diag, s->span, "model `%s` has no size `%s`", l->prog->model->name.s, s->name);
+	switch (s->unless) {
+	case UNLESS_IGNORED:
+		break;
+	case UNLESS_UNUSED:
+		diag_warn(l->diag, s->span, "model `%s` has no size `%s`", l->prog->model->name.s, s->name);
+		break;
+	case UNLESS_UNKNOWN:
+		diag_warn(l->diag, s->span, "unknown key `%s` is passed over", s->key);
+		if (s->near)
+			diag_help(l->diag, "did you mean `%s`?", s->near);
+		break;
+	case UNLESS_WRONG:
+		lower_error(l, s->span, "`%s` is %.80s, only %s is supported", s->key, s->text, s->only);
 	}
 }
 
@@ -88,6 +103,8 @@ void lower_sizes(Lower *l)
 	l->sizes = ARENA_ARRAY(l->arena, SizeSlot, m->sizes.n + 1);
 	for (uint32_t i = 0; i < m->sizes.n; i++)
 		add_size(l, &m->sizes.v[i]);
-	check_unused(l);
+	for (uint32_t i = 0; i < l->opt->nsizes; i++)
+		if (!map_get(&l->size_index, l->opt->sizes[i].name, NULL))
+			unused(l, &l->opt->sizes[i]);
 	l->frame = NULL;
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Reference numbers of Hugging Face transformers for small GlmMoeDsa models.
+"""Reference numbers of Hugging Face transformers for small models: GlmMoeDsa and, for models written
+by users of the compiler, others.
 
     make_golden.py [--only NAME,...] [--check DIR]      needs torch and transformers
 
-Writes NAME/{config.json,case.json,grads.safetensors} beside this file:
+Writes NAME/{config.json,case.json,grads.safetensors} beside this file, those of other models than
+GlmMoeDsa into tests/models/golden:
 
   case.json          seed of the weights (tests/tools/checkpoint.py), the rows of four batches as
                      unpadded documents with shifted labels, and 20 Adam steps over them (step s uses
@@ -41,6 +43,21 @@ BASE = dict(
 
 # docs: lengths of the documents of each row; masked: leading labels of row 0 without loss;
 # pad_at: the padding token stands inside row 0's text, where its embedding still gets no gradient
+LLAMA = dict(
+    vocab_size=96, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6,
+    num_key_value_heads=2, head_dim=10, rms_norm_eps=1e-5, hidden_act="silu", mlp_bias=True,
+    rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, bos_token_id=0, eos_token_id=1,
+    pad_token_id=None, tie_word_embeddings=False, attention_bias=True, max_position_embeddings=256)
+
+GLM4_MOE = dict(
+    vocab_size=96, hidden_size=48, intermediate_size=80, moe_intermediate_size=24, num_hidden_layers=4,
+    num_attention_heads=4, num_key_value_heads=2, head_dim=16, n_shared_experts=2, n_routed_experts=8,
+    num_experts_per_tok=2, routed_scaling_factor=1.5, n_group=2, topk_group=1, norm_topk_prob=True,
+    first_k_dense_replace=1, rms_norm_eps=1e-5, hidden_act="silu", use_qk_norm=True, bos_token_id=0,
+    rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    eos_token_id=1, pad_token_id=None, tie_word_embeddings=False, attention_bias=True,
+    max_position_embeddings=256)
+
 CASES = {
     "tiny_short": dict(seed=201, docs=[[7], [7]]),
     "tiny": dict(seed=202, docs=[[32], [32]]),
@@ -55,6 +72,8 @@ CASES = {
     "shared_index": dict(seed=3100, docs=[[24], [24]], config=dict(
         num_hidden_layers=6, indexer_types=["full", "full", "shared", "shared", "full", "shared"])),
     "edge_packed": dict(seed=800, docs=[[11, 19], [6, 10, 14]], config=dict(num_hidden_layers=2)),
+    "llama": dict(seed=41, docs=[[21], [21]], model="Llama", base=LLAMA),
+    "glm4_moe": dict(seed=42, docs=[[21], [21], [21], [21]], model="Glm4Moe", base=GLM4_MOE),
 }
 
 
@@ -92,10 +111,12 @@ def documents(case, config, batch):
 
 def build_model(case, config):
     import torch
-    from transformers import GlmMoeDsaConfig, GlmMoeDsaForCausalLM
-    model = GlmMoeDsaForCausalLM._from_config(
-        GlmMoeDsaConfig(**config), attn_implementation="eager", experts_implementation="eager",
-        dtype=torch.float32)
+    import transformers
+    stem = case.get("model", "GlmMoeDsa")
+    experts = {"experts_implementation": "eager"} if "Moe" in stem else {}
+    model = getattr(transformers, stem + "ForCausalLM")._from_config(
+        getattr(transformers, stem + "Config")(**config), attn_implementation="eager", dtype=torch.float32,
+        **experts)
     tensors = dict(model.named_parameters())
     tensors |= {n: b for n, b in model.named_buffers() if n.endswith("e_score_correction_bias")}
     with torch.no_grad():
@@ -133,7 +154,7 @@ def batch_loss(model, docs):
 
 def run_case(name, case):
     import torch
-    config = {**BASE, **case.get("config", {})}
+    config = {**case.get("base", BASE), **case.get("config", {})}
     model = build_model(case, config)
     optimizer = torch.optim.Adam(model.parameters(), **ADAM)
     batches = [documents(case, config, b) for b in range(BATCHES)]
@@ -151,8 +172,8 @@ def run_case(name, case):
                 grads |= {k: g.numpy().copy() for k, g in checkpoint_parts(key, p.grad)}
         steps.append({"loss": float(loss.detach()), "grad_norm": math.sqrt(square)})
         optimizer.step()
-    model.config.architectures = ["GlmMoeDsaForCausalLM"]
-    folder = os.path.join(HERE, name)
+    model.config.architectures = [type(model).__name__]
+    folder = os.path.join(HERE, "../models/golden" if "model" in case else "", name)
     os.makedirs(folder, exist_ok=True)
     model.config.save_pretrained(folder)
     with open(os.path.join(folder, "case.json"), "w") as f:

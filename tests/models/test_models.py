@@ -3,11 +3,13 @@
 
     test_models.py GLMC ORACLE WORK [MODEL ...]
 
-Every MODEL.glm of this folder is built and run on one rank; those named in LAYOUTS also on several.
-The golden case `tiny` is compared in the same way: there the interpreter is held against transformers.
+Every MODEL.glm of this folder is built and run on one rank; those named in LAYOUTS also on several. A
+model with a folder in golden/ (tests/golden/make_golden.py) is held against transformers too: loss,
+gradients and the trajectory of 20 Adam steps; so is the golden case `tiny` of glm5.glm.
 """
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -23,7 +25,8 @@ SEED = 11
 LAYOUTS = {"two_routed": [{"pp": 2, "ep": 2, "layers_per_stage": 1, "checkpointing": "true"},
                           {"ep": 2, "glmc": {"expert_capacity": 0.25}}],
            "mla_direct": [{"pp": 2, "ep": 2}],
-           "geglu": [{"pp": 4, "schedule": "1f1b"}]}
+           "geglu": [{"pp": 4, "schedule": "1f1b"}],
+           "glm4_moe": [{"pp": 2, "ep": 2}]}
 
 
 def random_rows(vocab, lengths, seed):
@@ -37,18 +40,31 @@ def random_rows(vocab, lengths, seed):
 
 
 class ModelJob(Job):
-    """A model of this folder with weights and rows made from a seed."""
+    """A model of this folder with weights made from a seed, and one step of rows."""
 
     def __init__(self, name, glmc, oracle, work):
         super().__init__(name, glmc, work, os.path.join(HERE, name + ".glm"))
-        self.oracle = os.path.abspath(oracle)
-        self.rows = random_rows(96, LENGTHS, SEED)
-        self.docs = len(self.rows)
-        lines = run([self.oracle, self.model, "shapes"], self.work).stdout.split("\n")
+        self.oracle, self.rows, self.data = os.path.abspath(oracle), random_rows(96, LENGTHS, SEED), None
+        self.golden = os.path.join(HERE, "golden", name)
+        if os.path.isdir(self.golden):
+            self.config = os.path.join(self.golden, "config.json")
+            with open(os.path.join(self.golden, "case.json")) as f:
+                self.data = json.load(f)
+            self.rows = self.data["batches"][0]
+        self.docs, self.seq = len(self.rows), max(len(r["input_ids"]) for r in self.rows)
+        self.write_weights(self.data["seed"] if self.data else SEED)
+
+    def write_weights(self, seed):
+        config = ["--config", self.config] if self.config else []
+        lines = run([self.oracle, self.model, *config, "shapes"], self.work).stdout.split("\n")
         shapes = [(w[0], tuple(int(d) for d in w[1:])) for w in map(str.split, lines) if w]
-        write_tensors(shapes, SEED, os.path.join(self.work, "checkpoint"))
-        with open(os.path.join(self.work, "checkpoint", "config.json"), "w") as f:
-            f.write("{}")
+        folder = os.path.join(self.work, "checkpoint")
+        write_tensors(shapes, seed, folder)
+        if self.config:
+            shutil.copyfile(self.config, os.path.join(folder, "config.json"))
+        else:
+            with open(os.path.join(folder, "config.json"), "w") as f:
+                f.write("{}")
 
 
 def interpret(job, oracle, rows, seq):
@@ -69,21 +85,40 @@ def compare(job, options, loss, grads):
     print(f"{what:60s} loss {far:.1e}  gradients {worst:.1e}")
 
 
+def hold_against_transformers(job, folder, loss, grads):
+    """The interpreter's step, which the kernels are compared with."""
+    check_close(loss, job.data["steps"][0]["loss"], 1e-6, f"{job.name}: loss of the interpreter")
+    check_gradients(grads, load_safetensors(os.path.join(folder, "grads.safetensors")), 2e-5,
+                    f"{job.name}: interpreter against transformers")
+
+
+def follow_transformers(job):
+    """The golden batches, 20 steps of Adam."""
+    job.write_rows(job.data["batches"])
+    job.build({"gbs": job.docs, "lbs": job.docs, "steps": 20})
+    got, want = job.train(20), job.data["steps"]
+    drift = max(check_close(got[s]["loss"], want[s]["loss"], 1e-4, f"{job.name}: loss of step {s}")
+                for s in range(20))
+    print(f"{job.name + ' against transformers':60s} 20 steps {drift:.1e}")
+
+
 def check_model(name, glmc, oracle, work):
     job = ModelJob(name, glmc, oracle, os.path.join(work, name))
     job.write_rows([job.rows])
-    loss, grads = interpret(job, oracle, job.docs, max(LENGTHS))
+    loss, grads = interpret(job, oracle, job.docs, job.seq)
+    if job.data:
+        hold_against_transformers(job, job.golden, loss, grads)
     for options in [{}, {"microbatch": 2}] + LAYOUTS.get(name, []):
         compare(job, options, loss, grads)
+    if job.data:
+        follow_transformers(job)
 
 
 def check_golden(name, glmc, oracle, work):
     job = Case(name, glmc, os.path.join(work, "golden_" + name))
     job.write_rows(job.data["batches"])
     loss, grads = interpret(job, oracle, job.docs, max(len(r["input_ids"]) for r in job.data["batches"][0]))
-    check_close(loss, job.data["steps"][0]["loss"], 1e-6, f"{name}: loss of the interpreter")
-    check_gradients(grads, load_safetensors(os.path.join(GOLDEN, name, "grads.safetensors")), 2e-5,
-                    f"{name}: interpreter against transformers")
+    hold_against_transformers(job, job.folder, loss, grads)
     compare(job, {}, loss, grads)
 
 
