@@ -19,7 +19,7 @@ namespace simt {
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
-typedef uint64_t u64;
+typedef unsigned long long u64;
 
 constexpr int WARP_SIZE = 32, GROUP_SIZE = 128;
 constexpr u32 SHARED_BASE = 1024;        /* address of the first byte: the system's share lies below */
