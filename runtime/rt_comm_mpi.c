@@ -4,6 +4,10 @@
  * notices when a peer has stopped. Ranks may outnumber cores, so a poll that finds nothing soon
  * gives the processor away. A second thread ends the process should MPI itself hang past the
  * limit.
+ *
+ * A rank that has waited for half of the limit begins to tell all others in which instruction it
+ * waits, again and again, and listens to theirs. At the limit, the ranks that say nothing are those
+ * that have stopped; all others only wait for them.
  */
 #include <mpi.h>
 #include <pthread.h>
@@ -18,17 +22,30 @@
 
 #include "rt_comm.h"
 
-enum { EXIT_COMM = 5, EXIT_MEMORY = 7, PIECE = 1 << 30 };
+enum { EXIT_COMM = 5, EXIT_MEMORY = 7, PIECE = 1 << 30, TELLS = 8, NAMED = 6 };
 enum { SUM_PIECE = 1 << 16 };    /* elements summed at a time in a reduce */
 
 typedef struct Where {
 	int rank, instr;
 	const char *text;
+	int group, peer;         /* waits for this member of the group, -1 all of it; group -1: does not wait */
+	const int *members;      /* world ranks of the group */
 } Where;
+
+/* What a rank has said of its waiting. */
+typedef struct Heard {
+	int instr;
+	double when;             /* 0 never */
+} Heard;
 
 struct RtComm {
 	MPI_Comm comm[RT_COMM_GROUPS];
 	int size[RT_COMM_GROUPS], index[RT_COMM_GROUPS];
+	int *members[RT_COMM_GROUPS];    /* world ranks */
+	MPI_Comm talk;           /* for what ranks say of their waiting */
+	MPI_Request *told;       /* per world rank */
+	Heard *heard;
+	int say;
 	double timeout;
 	Where where;
 	atomic_llong deadline;   /* second at which the guard ends the process; 0 off */
@@ -50,12 +67,27 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static const char *const group_names[] = {"world", "data-parallel", "expert-parallel", "expert-shard",
+                                          "pipeline"};
+
+/* "waiting for rank 3", "" when it does not wait. */
+static void waiting_for(const Where *w, char *out, size_t n)
+{
+	if (w->group < 0)
+		*out = 0;
+	else if (w->peer >= 0)
+		snprintf(out, n, ", waiting for rank %d", w->members[w->peer]);
+	else
+		snprintf(out, n, ", waiting for its %s group", group_names[w->group]);
+}
+
 static void on_signal(int sig)
 {
-	char text[400];
+	char text[500], whom[80];
 	const Where *w = where_now;
-	int n = snprintf(text, sizeof text, "[rank %d] ended by signal %d in instruction %d (%s)\n", w->rank, sig,
-	                 w->instr, w->text ? w->text : "start");
+	waiting_for(w, whom, sizeof whom);
+	int n = snprintf(text, sizeof text, "[rank %d] ended by signal %d in instruction %d (%s)%s\n", w->rank, sig,
+	                 w->instr, w->text ? w->text : "start", whom);
 	if (n > 0 && write(2, text, (size_t)n) < 0)
 		_exit(EXIT_COMM);
 	_exit(EXIT_COMM);
@@ -75,53 +107,180 @@ static void *guard(void *arg)
 	return NULL;
 }
 
-static const char *const group_names[] = {"world", "data-parallel", "expert-parallel", "expert-shard",
-                                          "pipeline"};
+/* ---- who does not answer ---- */
 
-/* `peer` -1: the whole group. */
-static _Noreturn void timed_out(RtComm *c, RtCommGroup g, int peer)
+static void listen(RtComm *c)
 {
-	char whom[80];
-	if (peer >= 0) {
-		MPI_Group from, world;
-		int there = peer;
-		MPI_Comm_group(c->comm[g], &from);
-		MPI_Comm_group(c->comm[RT_COMM_WORLD], &world);
-		MPI_Group_translate_ranks(from, 1, &peer, world, &there);
-		snprintf(whom, sizeof whom, "rank %d", there);
-	} else {
-		snprintf(whom, sizeof whom, "its %s group of %d ranks", group_names[g], c->size[g]);
+	for (;;) {
+		MPI_Status from;
+		int there = 0, instr;
+		MPI_Iprobe(MPI_ANY_SOURCE, 0, c->talk, &there, &from);
+		if (!there)
+			return;
+		MPI_Recv(&instr, 1, MPI_INT, from.MPI_SOURCE, 0, c->talk, MPI_STATUS_IGNORE);
+		c->heard[from.MPI_SOURCE] = (Heard){instr, now()};
 	}
-	fprintf(stderr, "[rank %d] no progress for %g s in instruction %d (%s): waiting for %s\n", c->where.rank,
-	        c->timeout, c->where.instr, c->where.text ? c->where.text : "start", whom);
-	fflush(stderr);
+}
+
+/* Tells the others; to one that has not taken the last message nothing is sent. */
+static void tell(RtComm *c)
+{
+	c->say = c->where.instr;
+	for (int r = 0; r < c->size[RT_COMM_WORLD]; r++) {
+		int done = 1;
+		if (c->told[r] != MPI_REQUEST_NULL)
+			MPI_Test(&c->told[r], &done, MPI_STATUS_IGNORE);
+		if (done && r != c->where.rank)
+			MPI_Isend(&c->say, 1, MPI_INT, r, 0, c->talk, &c->told[r]);
+	}
+}
+
+static bool answers(const RtComm *c, int rank)
+{
+	return rank == c->where.rank || (c->heard[rank].when > 0 && now() - c->heard[rank].when < c->timeout / 3);
+}
+
+/* Names up to NAMED of the ranks that say nothing; false when all do. */
+static bool name_silent(const RtComm *c, const int *ranks, int n, char *out, size_t size)
+{
+	int silent = 0;
+	size_t at = (size_t)snprintf(out, size, "; no sign of rank");
+	for (int i = 0; i < n && at < size; i++) {
+		int r = ranks ? ranks[i] : i;
+		if (answers(c, r))
+			continue;
+		if (silent++ < NAMED)
+			at += (size_t)snprintf(out + at, size - at, "%s %d", silent > 1 ? "," : "", r);
+	}
+	if (silent > NAMED && at < size)
+		snprintf(out + at, size - at, " and %d more", silent - NAMED);
+	return silent > 0;
+}
+
+static _Noreturn void timed_out(RtComm *c)
+{
+	char whom[80], silent[160], also[80] = "";
+	const Where *w = &c->where;
+	int peer = w->peer >= 0 ? w->members[w->peer] : -1;
+	waiting_for(w, whom, sizeof whom);
+	if (peer >= 0 && answers(c, peer))
+		snprintf(also, sizeof also, ", which waits itself in instruction %d", c->heard[peer].instr);
+	bool known = peer < 0 && name_silent(c, w->members, c->size[w->group], silent, sizeof silent);
+	if (!known && !name_silent(c, NULL, c->size[RT_COMM_WORLD], silent, sizeof silent))
+		snprintf(silent, sizeof silent, "; every rank waits");
+	fprintf(stderr, "[rank %d] no progress for %g s in instruction %d (%s)%s%s%s\n", w->rank, c->timeout, w->instr,
+	        w->text ? w->text : "start", whom, also, silent);
 	rt_comm_abort(c, EXIT_COMM);
 }
 
+/* ---- waiting ---- */
+
+typedef struct Wait {
+	double begin, next_tell;
+} Wait;
+
+/* Called now and then while nothing comes. */
+static void watch(RtComm *c, Wait *w)
+{
+	double t = now();
+	if (!w->begin) {
+		w->begin = t;
+		w->next_tell = t + c->timeout / 2;
+		atomic_store(&c->deadline, (long long)(t + c->timeout) + 10);
+	}
+	if (t > w->next_tell) {
+		listen(c);
+		tell(c);
+		w->next_tell = t + c->timeout / 2 / TELLS;
+	}
+	if (t > w->begin + c->timeout)
+		timed_out(c);
+}
+
+static _Noreturn void failed(RtComm *c, int error)
+{
+	char text[MPI_MAX_ERROR_STRING] = "", whom[80];
+	int n = 0;
+	MPI_Error_string(error, text, &n);
+	waiting_for(&c->where, whom, sizeof whom);
+	fprintf(stderr, "[rank %d] MPI fails in instruction %d (%s)%s: %s\n", c->where.rank, c->where.instr,
+	        c->where.text ? c->where.text : "start", whom, text);
+	rt_comm_abort(c, EXIT_COMM);
+}
+
+/* `peer` -1: the whole group. */
 static void wait_all(RtComm *c, RtCommGroup g, int peer, MPI_Request *r, int n)
 {
+	Wait w = {0, 0};
 	int done = 0;
-	double limit = 0;
+	c->where.peer = peer;
+	c->where.members = c->members[g];
+	c->where.group = g;
 	for (int spin = 0; !done; spin++) {
-		MPI_Testall(n, r, &done, MPI_STATUSES_IGNORE);
+		int error = MPI_Testall(n, r, &done, MPI_STATUSES_IGNORE);
+		if (error != MPI_SUCCESS)
+			failed(c, error);
 		if (done || spin < 200)
 			continue;
-		if (spin == 200)
-			limit = now() + c->timeout;
 		if (spin < 4000)
 			sched_yield();
 		else
 			usleep(50);
-		if (spin % 64 == 0 && now() > limit)
-			timed_out(c, g, peer);
+		if (spin % 64 == 0)
+			watch(c, &w);
 	}
+	c->where.group = -1;
+	if (w.begin)
+		atomic_store(&c->deadline, 0);
 }
+
+/* ---- set-up ---- */
 
 static MPI_Comm split(RtComm *c, int color)
 {
 	MPI_Comm out;
 	MPI_Comm_split(MPI_COMM_WORLD, color, c->where.rank, &out);
 	return out;
+}
+
+static bool find_members(RtComm *c, RtCommGroup g)
+{
+	MPI_Group mine, world;
+	MPI_Comm_set_errhandler(c->comm[g], MPI_ERRORS_RETURN);
+	MPI_Comm_size(c->comm[g], &c->size[g]);
+	MPI_Comm_rank(c->comm[g], &c->index[g]);
+	int *own = calloc((size_t)c->size[g], sizeof *own);
+	c->members[g] = calloc((size_t)c->size[g], sizeof *own);
+	if (!own || !c->members[g])
+		return false;
+	for (int i = 0; i < c->size[g]; i++)
+		own[i] = i;
+	MPI_Comm_group(c->comm[g], &mine);
+	MPI_Comm_group(MPI_COMM_WORLD, &world);
+	MPI_Group_translate_ranks(mine, c->size[g], own, world, c->members[g]);
+	MPI_Group_free(&mine);
+	MPI_Group_free(&world);
+	free(own);
+	return true;
+}
+
+static bool make_groups(RtComm *c, const RtProg *p, int rank)
+{
+	int pp = rank / p->dp, q = rank % p->dp;
+	bool ok = true;
+	c->comm[RT_COMM_WORLD] = MPI_COMM_WORLD;
+	c->comm[RT_COMM_DP] = split(c, pp);
+	c->comm[RT_COMM_EP] = split(c, pp * p->ep_shard + q / p->ep);
+	c->comm[RT_COMM_SHARD] = split(c, pp * p->ep + q % p->ep);
+	c->comm[RT_COMM_PP] = split(c, q);
+	for (int g = 0; g < RT_COMM_GROUPS; g++)
+		ok = find_members(c, (RtCommGroup)g) && ok;
+	MPI_Comm_dup(MPI_COMM_WORLD, &c->talk);
+	c->told = calloc((size_t)p->world, sizeof(MPI_Request));
+	c->heard = calloc((size_t)p->world, sizeof *c->heard);
+	for (int r = 0; c->told && r < p->world; r++)
+		c->told[r] = MPI_REQUEST_NULL;
+	return ok && c->told && c->heard;
 }
 
 static bool reserve(RtComm *c, const RtProg *p)
@@ -146,7 +305,7 @@ RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, c
 	if (!c || !reserve(c, p))
 		return NULL;
 	c->timeout = timeout_seconds;
-	c->where = (Where){.rank = rank, .instr = -1};
+	c->where = (Where){.rank = rank, .instr = -1, .group = -1};
 	where_now = &c->where;
 	atomic_store(&c->deadline, (long long)(now() + timeout_seconds) + 10);
 	pthread_create(&c->guard, NULL, guard, c);
@@ -163,16 +322,8 @@ RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, c
 		         p->world);
 		return NULL;
 	}
-	int pp = rank / p->dp, q = rank % p->dp;
-	c->comm[RT_COMM_WORLD] = MPI_COMM_WORLD;
-	c->comm[RT_COMM_DP] = split(c, pp);
-	c->comm[RT_COMM_EP] = split(c, pp * p->ep_shard + q / p->ep);
-	c->comm[RT_COMM_SHARD] = split(c, pp * p->ep + q % p->ep);
-	c->comm[RT_COMM_PP] = split(c, q);
-	for (int g = 0; g < RT_COMM_GROUPS; g++) {
-		MPI_Comm_size(c->comm[g], &c->size[g]);
-		MPI_Comm_rank(c->comm[g], &c->index[g]);
-	}
+	if (!make_groups(c, p, rank))
+		return NULL;
 	atomic_store(&c->deadline, 0);
 	return c;
 }
@@ -183,6 +334,10 @@ void rt_comm_free(RtComm *c)
 	MPI_Finalize();
 	atomic_store(&c->stop, true);
 	pthread_join(c->guard, NULL);
+	for (int g = 0; g < RT_COMM_GROUPS; g++)
+		free(c->members[g]);
+	free(c->told);
+	free(c->heard);
 	free(c->requests);
 	free(c->piece);
 	free(c->parts);
