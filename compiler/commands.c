@@ -1,8 +1,10 @@
 /* commands.c - what glmc does besides planning: build, run, doctor, inspect. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,16 +25,44 @@ int command_build(Comp *c, const char *last)
 /* ---- run ---- */
 
 /* The status that a rank gave itself: mpirun passes on the first one that is not 0, and 128 + n for a
- * rank that a signal ended. */
+ * rank that a signal ended. 1 is mpirun's own failure, 126 and 127 the shell's. */
 static int run_status(int wait_status)
 {
 	int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128;
-	static const int known[] = {ST_OK, ST_INPUT, ST_USAGE, ST_ENV, ST_DATA, ST_COMM, ST_NUMERIC, ST_MEMORY,
-	                            ST_BUG};
-	for (size_t i = 0; i < LEN(known); i++)
-		if (status == known[i])
+	static const int of_ranks[] = {ST_OK, ST_USAGE, ST_ENV, ST_DATA, ST_COMM, ST_NUMERIC, ST_MEMORY, ST_BUG};
+	for (size_t i = 0; i < LEN(of_ranks); i++)
+		if (status == of_ranks[i])
 			return status;
-	return ST_COMM;
+	return status == 1 || status == 126 || status == 127 ? ST_ENV : ST_COMM;
+}
+
+/* The launcher, and the signal that ended the run: for the signal handler. */
+static volatile sig_atomic_t launcher, ended_by;
+
+static void pass_on(int sig)
+{
+	ended_by = sig;
+	if (launcher > 0)
+		kill((pid_t)launcher, sig);
+}
+
+/* Starts the launcher; it gets our signals and does not outlive us. */
+static pid_t start_launcher(char *const *argv)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction on = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+	fflush(NULL);
+	pid_t parent = getpid(), pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() == parent)
+			execv(argv[0], argv);
+		_exit(ST_ENV);
+	}
+	launcher = pid;
+	for (size_t i = 0; i < LEN(signals); i++)
+		sigaction(signals[i], &on, NULL);
+	return pid;
 }
 
 int command_run(const Options *o)
@@ -46,22 +76,21 @@ int command_run(const Options *o)
 		                "--recipe R.yaml -o %s`\n", o->operands.v[0], script, o->operands.v[0]);
 		return ST_INPUT;
 	}
-	vec_push(a, &argv, (char *)(uintptr_t)"/bin/sh");
-	vec_push(a, &argv, (char *)(uintptr_t)script);
+	vec_push(a, &argv, arena_strdup(a, "/bin/sh"));
+	vec_push(a, &argv, arena_strdup(a, script));
 	for (uint32_t i = 0; i < o->rest.n; i++)
-		vec_push(a, &argv, (char *)(uintptr_t)o->rest.v[i]);
+		vec_push(a, &argv, arena_strdup(a, o->rest.v[i]));
 	vec_push(a, &argv, (char *)NULL);
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		execv(argv.v[0], argv.v);
-		_exit(ST_ENV);
-	}
+	pid_t pid = start_launcher(argv.v);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
 		fprintf(stderr, "error: cannot start %s: %s\n", script, strerror(errno));
 		return ST_ENV;
 	}
 	arena_free(a);
+	if (ended_by) {
+		signal(ended_by, SIG_DFL);
+		raise(ended_by);
+	}
 	return run_status(status);
 }
 

@@ -64,6 +64,9 @@ RtCommGroup rt_unit_group(const RtUnit *u);
 /* This rank's part of a unit: first element, and number in *n. */
 int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n);
 
+/* rt_finite.c: names the tensors that are not finite and ends all ranks; called by all of them. */
+_Noreturn void rt_not_finite(Rt *rt, double loss, double norm);
+
 /* rt_metrics.c */
 void rt_metrics_open(Rt *rt);
 void rt_metrics_step(Rt *rt, double loss, double norm, int64_t label_tokens, int64_t tokens,

@@ -5,7 +5,6 @@
  * in model order. So the bits do not depend on the pipeline's layout.
  */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,14 +148,8 @@ static double gradient_norm(Rt *rt, double scale)
 		total += counts[r];
 	}
 	qsort(all, (size_t)total, sizeof *all, by_order);
-	for (int64_t i = 0; i < total; i++) {
-		if (!isfinite(all[i].x))
-			for (int k = 0; k < p->ntensor; k++)
-				if (p->tensors[k].order == all[i].order)
-					fprintf(stderr, "[rank %d] step %lld: the gradient of %s is not finite\n", rt->rank,
-					        (long long)rt->step, p->tensors[k].name);
+	for (int64_t i = 0; i < total; i++)
 		sum += all[i].x;
-	}
 	free(square);
 	free(mine);
 	free(part);
@@ -239,8 +232,7 @@ void rt_optimizer(Rt *rt)
 	double norm = gradient_norm(rt, labels ? 1.0 / (double)labels : 1.0);
 	double loss = step_loss(rt) / (labels ? (double)labels : 1.0);
 	if (!isfinite(loss) || !isfinite(norm))
-		rt_fail(rt, RT_ENUMERIC, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step,
-		        loss, norm);
+		rt_not_finite(rt, loss, norm);
 	if (rt->step == rt->dump_step)
 		rt_dump(rt, true);
 	const char *limit = rt_setting(rt, "clip_grad_norm.max_norm");

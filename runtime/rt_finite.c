@@ -1,0 +1,109 @@
+/* rt_finite.c - names what is not finite when a loss or a gradient norm is not: the parameters if there
+ * are any, since they spoil everything after them, else the gradients, in the order in which they come
+ * to be. Every rank looks at the slices it owns. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rt_store.h"
+
+enum { NAMED = 4 };              /* tensors named by a rank */
+
+typedef struct Search {
+	Rt *rt;
+	bool grad;
+	float *x;                /* [RT_STORE_MAX] */
+	int found;               /* tensors */
+} Search;
+
+/* First element of [begin, end) of the unit that is not finite, -1 none. */
+static int64_t find(Search *s, const RtUnit *u, int64_t begin, int64_t end)
+{
+	for (int64_t at = begin; at < end; at += RT_STORE_MAX) {
+		int64_t n = end - at < RT_STORE_MAX ? end - at : RT_STORE_MAX;
+		rt_fetch(s->rt, s->grad ? u->grad : u->param, s->grad ? RT_f32 : u->dtype, at, s->x, n);
+		for (int64_t i = 0; i < n; i++)
+			if (!isfinite(s->x[i]))
+				return at + i;
+	}
+	return -1;
+}
+
+/* "model.layers.3.mlp.experts.2.up_proj.weight"; `e` is the expert, -1 none. */
+static void print_name(const RtTensor *t, int64_t e)
+{
+	const char *hit = e >= 0 ? strstr(t->name, "{e}") : NULL;
+	if (hit)
+		fprintf(stderr, "%.*s%lld%s", (int)(hit - t->name), t->name, (long long)e, hit + 3);
+	else
+		fprintf(stderr, "%s", t->name);
+}
+
+/* Element `at` of one tensor as [3, 5]. */
+static void print_index(const RtTensor *t, int64_t at)
+{
+	int64_t rest = 1;
+	for (int d = 0; d < t->ndim; d++)
+		rest *= t->dim[d];
+	for (int d = 0; d < t->ndim; d++) {
+		rest /= t->dim[d];
+		fprintf(stderr, "%s%lld", d ? ", " : "[", (long long)(at / rest % t->dim[d]));
+	}
+	fprintf(stderr, "]\n");
+}
+
+static void report(Search *s, const RtTensor *t, int64_t first, int64_t elems, int64_t local)
+{
+	int64_t e = t->experts ? rt_comm_index(s->rt->comm, RT_COMM_EP) * local + first / elems : -1;
+	if (s->found++ >= NAMED)
+		return;
+	fprintf(stderr, "[rank %d] step %lld: ", s->rt->rank, (long long)s->rt->step);
+	fprintf(stderr, s->grad ? "the gradient of " : "");
+	print_name(t, e);
+	fprintf(stderr, " is not finite at ");
+	print_index(t, first % elems);
+}
+
+static int search(Rt *rt, bool grad)
+{
+	const RtProg *p = rt->p;
+	Search s = {.rt = rt, .grad = grad, .x = malloc(RT_STORE_MAX * sizeof(float))};
+	for (int i = 0; s.x && i < p->ntensor; i++) {
+		const RtTensor *t = &p->tensors[grad ? p->ntensor - 1 - i : i];
+		if (t->unit < 0 || (grad && !t->grad))
+			continue;
+		int64_t elems = 1, local = t->experts ? t->experts / p->ep : 1, n;
+		for (int d = 0; d < t->ndim; d++)
+			elems *= t->dim[d];
+		int64_t first = rt_unit_shard(rt, &p->units[t->unit], &n), end = first + n;
+		int64_t lo = t->off > first ? t->off : first, hi = t->off + elems * local;
+		int64_t at = find(&s, &p->units[t->unit], lo, hi < end ? hi : end);
+		if (at >= 0)
+			report(&s, t, at - t->off, elems, local);
+	}
+	free(s.x);
+	return s.found;
+}
+
+static int sum_over(Rt *rt, RtCommGroup g, int x)
+{
+	int all[4096], sum = 0;
+	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
+	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
+		sum += all[k];
+	return sum;
+}
+
+void rt_not_finite(Rt *rt, double loss, double norm)
+{
+	int parameters = search(rt, false);
+	if (!sum_over(rt, RT_COMM_PP, sum_over(rt, RT_COMM_DP, parameters)))
+		search(rt, true);
+	fflush(stderr);
+	rt_comm_barrier(rt->comm);
+	if (rt->rank == 0)
+		rt_fail(rt, RT_ENUMERIC, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step, loss,
+		        norm);
+	rt_comm_abort(rt->comm, RT_ENUMERIC);
+}
