@@ -542,6 +542,6 @@ DEV u64 wg_desc_raw(const void *tile, u32 leading, u32 stride)
 }
 DEV u64 wg_desc_k(const void *tile) { return wg_desc_raw(tile, 16, 1024); }
 DEV u64 wg_desc_mn(const void *tile, u32 stride) { return wg_desc_raw(tile, stride, 1024); }
-DEV u64 wg_advance(u64 desc, u32 bytes) { return desc + (bytes >> 4); }
+DEV u64 wg_advance(u64 desc, int bytes) { return desc + (u32)(bytes >> 4); }
 
 #endif
