@@ -44,6 +44,7 @@ void rt_begin_round(Rt *rt, const RtInstr *in, int64_t round)
 	rt_exchange_round(x, round);
 	rt->env.R = x->group[x->experts / x->ep];
 	rt->env.group = rt_rows_group(rt, x);
+	rt_rows_round(rt, x, in);
 }
 
 void rt_end_rounds(Rt *rt, const RtInstr *in)

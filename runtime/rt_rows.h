@@ -15,8 +15,10 @@ void rt_rows_count(Rt *rt, RtExchange *x, const RtInstr *in);
 /* rt_rows_begin - after rt_exchange_agree: makes what the rounds of x need on the device. */
 void rt_rows_begin(Rt *rt, RtExchange *x, const RtInstr *in);
 
-/* rt_rows_end - after the last round was issued. */
-void rt_rows_end(Rt *rt, RtExchange *x, const RtInstr *in);
+/* rt_rows_round, rt_rows_end - before the instructions of a round of loop `in` are issued, and after those of
+ * the last one. */
+void rt_rows_round(Rt *rt, const RtExchange *x, const RtInstr *in);
+void rt_rows_end(Rt *rt, const RtExchange *x, const RtInstr *in);
 
 /* Address of `group` of the current round, for kernels. */
 const int32_t *rt_rows_group(Rt *rt, const RtExchange *x);

@@ -43,7 +43,12 @@ void rt_rows_begin(Rt *rt, RtExchange *x, const RtInstr *in)
 	(void)rt, (void)x, (void)in;
 }
 
-void rt_rows_end(Rt *rt, RtExchange *x, const RtInstr *in)
+void rt_rows_round(Rt *rt, const RtExchange *x, const RtInstr *in)
+{
+	(void)rt, (void)x, (void)in;
+}
+
+void rt_rows_end(Rt *rt, const RtExchange *x, const RtInstr *in)
 {
 	(void)rt, (void)x, (void)in;
 }

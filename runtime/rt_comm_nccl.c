@@ -1,0 +1,454 @@
+/* rt_comm_nccl.c - rt_comm.h over NCCL: one world communicator, split into the groups.
+ *
+ * Program data move in the order of their stream. Process data pass through a small piece of device
+ * memory. Three things end a run that cannot go on: a peer's connection closes (rt_meet.h), NCCL
+ * reports an asynchronous error, or no transfer has finished for the time limit while the host waits.
+ * A thread ends the process should a call of NCCL itself not return.
+ *
+ * Reproducible sums: NCCL's ring adds in the order of the ring, which the run keeps, and NCCL_ALGO is
+ * set to Ring unless the user has set it. NCCL_LAUNCH_ORDER_IMPLICIT makes the transfers of different
+ * communicators start in the order of the program, which was proven free of deadlock in that order.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rt_flight.h"
+#include "rt_keys.h"
+#include "rt_launcher.h"
+#include "rt_meet.h"
+
+typedef struct Where {
+	int rank, instr;
+	const char *text;
+} Where;
+
+struct RtComm {
+	Rt *rt;
+	RtNcclApi nccl;
+	RtMeet *meet;            /* NULL: one rank */
+	ncclComm_t comm[RT_COMM_GROUPS]; /* NULL: a group of one */
+	int size[RT_COMM_GROUPS], index[RT_COMM_GROUPS];
+	double timeout;
+	Where where;
+	RtFlight flight;
+	int64_t finished;        /* transfers at `moved` */
+	double moved;            /* when a wait began or a transfer finished last */
+	double asked;            /* when NCCL was asked for errors last */
+	atomic_llong deadline;   /* second at which the guard ends the process; 0 off */
+	pthread_t guard;
+	atomic_bool stop;
+};
+
+/* For the signal handler alone: set once, before the handler is installed. */
+static const Where *volatile where_now;
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const char *text_of(const Where *w)
+{
+	return w->text ? w->text : "start";
+}
+
+static void on_signal(int sig)
+{
+	char text[400];
+	const Where *w = where_now;
+	int n = snprintf(text, sizeof text, "[rank %d] ended by signal %d in instruction %d (%s)\n", w->rank, sig,
+	                 w->instr, text_of(w));
+	if (n > 0 && write(2, text, (size_t)n) < 0)
+		_exit(RT_ECOMM);
+	_exit(RT_ECOMM);
+}
+
+static void *guard(void *arg)
+{
+	RtComm *c = arg;
+	while (!atomic_load(&c->stop)) {
+		long long at = atomic_load(&c->deadline);
+		if (at && (long long)now() > at) {
+			fprintf(stderr, "[rank %d] NCCL does not return from instruction %d (%s), ending\n", c->where.rank,
+			        c->where.instr, text_of(&c->where));
+			_exit(RT_ECOMM);
+		}
+		usleep(100000);
+	}
+	return NULL;
+}
+
+/* Between these two a call of NCCL may block, but not longer than the time limit. */
+static void enter(RtComm *c)
+{
+	atomic_store(&c->deadline, (long long)(now() + c->timeout) + 2);
+}
+
+static void leave(RtComm *c)
+{
+	atomic_store(&c->deadline, 0);
+}
+
+static void check(RtComm *c, ncclResult_t r, const char *call)
+{
+	leave(c);
+	if (r == ncclSuccess || r == ncclInProgress)
+		return;
+	rt_fail(c->rt, RT_ECOMM, "%s in instruction %d (%s): %s: %s", call, c->where.instr, text_of(&c->where),
+	        c->nccl.ncclGetErrorString(r), c->nccl.ncclGetLastError(NULL));
+}
+
+#define NCCL(c, call) (enter(c), check(c, (c)->nccl.call, #call))
+
+/* ---- while the host waits ---- */
+
+static const char *const group_names[] = {"world", "data-parallel", "expert-parallel", "expert-shard",
+                                          "pipeline"};
+
+static void print_flight(RtComm *c)
+{
+	char whom[80];
+	for (int s = 0; s < RT_STREAMS; s++) {
+		const RtFlightOp *op = rt_flight_oldest(&c->flight, s);
+		if (!op)
+			continue;
+		if (op->peer >= 0)
+			snprintf(whom, sizeof whom, "rank %d", op->peer);
+		else
+			snprintf(whom, sizeof whom, "its %s group of %d ranks", group_names[op->group], c->size[op->group]);
+		fprintf(stderr, "[rank %d] waits in instruction %d (%s) for %s\n", c->where.rank, op->instr,
+		        op->note ? op->note : "start", whom);
+	}
+}
+
+static _Noreturn void timed_out(RtComm *c)
+{
+	fprintf(stderr, "[rank %d] no progress for %g s, issued up to instruction %d (%s)\n", c->where.rank, c->timeout,
+	        c->where.instr, text_of(&c->where));
+	print_flight(c);
+	fflush(stderr);
+	rt_comm_abort(c, RT_ECOMM);
+}
+
+static void ask_for_errors(RtComm *c)
+{
+	for (int g = 0; g < RT_COMM_GROUPS; g++) {
+		ncclResult_t r = ncclSuccess;
+		if (!c->comm[g] || c->nccl.ncclCommGetAsyncError(c->comm[g], &r) != ncclSuccess)
+			continue;
+		if (r != ncclSuccess && r != ncclInProgress) {
+			print_flight(c);
+			rt_fail(c->rt, RT_ECOMM, "the %s group of NCCL: %s: %s", group_names[g],
+			        c->nccl.ncclGetErrorString(r), c->nccl.ncclGetLastError(c->comm[g]));
+		}
+	}
+}
+
+static void idle(Rt *rt, bool first)
+{
+	RtComm *c = rt->comm;
+	double t = now();
+	if (first)
+		c->moved = t;
+	if (t - c->asked < 0.05)
+		return;
+	c->asked = t;
+	rt_flight_look(rt, &c->flight);
+	if (c->flight.finished != c->finished) {
+		c->finished = c->flight.finished;
+		c->moved = t;
+	}
+	ask_for_errors(c);
+	if (t - c->moved > c->timeout)
+		timed_out(c);
+}
+
+/* ---- start ---- */
+
+int rt_comm_check(const RtProg *p, char *err, size_t size)
+{
+	RtNcclApi nccl;
+	char host[256];
+	int port;
+	if (p->world == 1)
+		return 1;
+	return rt_load_nccl(&nccl, err, size) && rt_launcher_address(p->world, host, &port, err, size);
+}
+
+static uint64_t mix(uint64_t h, const char *s)
+{
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001B3u;
+	return (h ^ 0xFF) * 0x100000001B3u;
+}
+
+/* Equal for the ranks of one build: model, mesh, and every key that shapes programs. */
+static uint64_t build_of(const RtProg *p)
+{
+	uint64_t h = mix(0xCBF29CE484222325u, p->model);
+	char mesh[120];
+	snprintf(mesh, sizeof mesh, "%d %d %d %d %d %d %lld %lld", p->world, p->pp, p->ep, p->ep_shard, p->microbatches,
+	         p->runs, (long long)p->tokens_max, (long long)p->rows_max);
+	h = mix(h, mesh);
+	for (int i = 0; i < p->nconfig; i++)
+		h = mix(mix(h, p->config[i].key), p->config[i].value);
+	for (int i = 0; i < p->nsetting; i++) {
+		int k = rt_key_find(p->settings[i].key);
+		if (k >= 0 && rt_key_at(k)->when == RT_KEY_COMPILE)
+			h = mix(mix(h, p->settings[i].key), p->settings[i].value);
+	}
+	return h;
+}
+
+static void peer_ended(void *ctx, int rank, int status)
+{
+	RtComm *c = ctx;
+	fprintf(stderr, "[rank %d] rank %d %s; here: instruction %d (%s)\n", c->where.rank, rank,
+	        status == RT_ECOMM ? "is lost" : "has failed", c->where.instr, text_of(&c->where));
+	fflush(NULL);
+	_exit(status);
+}
+
+static bool meet(RtComm *c, const RtProg *p, ncclUniqueId *id, char *err, size_t size)
+{
+	char host[256];
+	RtMeetOptions o = {.rank = c->where.rank, .world = p->world, .build = build_of(p), .seconds = c->timeout,
+	                   .host = host};
+	if (!rt_launcher_address(p->world, host, &o.port, err, size))
+		return false;
+	if (o.rank == 0)
+		NCCL(c, ncclGetUniqueId(id));
+	c->meet = rt_meet(&o, id, sizeof *id, err, size);
+	return c->meet && rt_meet_watch(c->meet, peer_ended, c);
+}
+
+static void split(RtComm *c, RtCommGroup g, int color, int size, int index)
+{
+	c->size[g] = size;
+	c->index[g] = index;
+	if (c->rt->p->world > 1)
+		NCCL(c, ncclCommSplit(c->comm[RT_COMM_WORLD], size > 1 ? color : -1, index, &c->comm[g], NULL));
+}
+
+static void connect_all(RtComm *c, const RtProg *p, const ncclUniqueId *id)
+{
+	int rank = c->where.rank, pp = rank / p->dp, q = rank % p->dp;
+	c->size[RT_COMM_WORLD] = p->world;
+	c->index[RT_COMM_WORLD] = rank;
+	if (p->world > 1)
+		NCCL(c, ncclCommInitRank(&c->comm[RT_COMM_WORLD], p->world, *id, rank));
+	split(c, RT_COMM_PP, q, p->pp, pp);
+	split(c, RT_COMM_DP, pp, p->dp, q);
+	split(c, RT_COMM_EP, pp * p->ep_shard + q / p->ep, p->ep, q % p->ep);
+	split(c, RT_COMM_SHARD, pp * p->ep + q % p->ep, p->ep_shard, q / p->ep);
+}
+
+RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, char *err, size_t size)
+{
+	ncclUniqueId id = {0};
+	RtComm *c = rt->comm = calloc(1, sizeof *c);
+	snprintf(err, size, "out of memory");
+	if (!c)
+		return NULL;
+	c->rt = rt;
+	c->timeout = timeout_seconds;
+	c->where = (Where){.rank = rank, .instr = -1};
+	where_now = &c->where;
+	pthread_create(&c->guard, NULL, guard, c);
+	if (p->world > 1 && !rt_load_nccl(&c->nccl, err, size))
+		return NULL;
+	setenv("NCCL_ALGO", "Ring", 0);
+	setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
+	if (p->world > 1 && !meet(c, p, &id, err, size))
+		return NULL;
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	connect_all(c, p, &id);
+	rt_flight_init(rt, &c->flight);
+	rt->dev->idle = idle;
+	return c;
+}
+
+void rt_comm_free(RtComm *c)
+{
+	rt_dev_finish(c->rt);
+	c->rt->dev->idle = NULL;
+	rt_flight_free(c->rt, &c->flight);
+	for (int g = RT_COMM_GROUPS - 1; g >= 0; g--)
+		if (c->comm[g])
+			NCCL(c, ncclCommDestroy(c->comm[g]));
+	if (c->meet)
+		rt_meet_leave(c->meet);
+	atomic_store(&c->stop, true);
+	pthread_join(c->guard, NULL);
+	free(c);
+}
+
+void rt_comm_where(RtComm *c, int instr, const char *text)
+{
+	c->where.instr = instr;
+	c->where.text = text;
+}
+
+int rt_comm_size(const RtComm *c, RtCommGroup g)
+{
+	return c->size[g];
+}
+
+int rt_comm_index(const RtComm *c, RtCommGroup g)
+{
+	return c->index[g];
+}
+
+/* The others hear the status before this rank's connection closes. Kernels of NCCL that wait for a peer
+ * end with their communicator; a communicator that cannot be ended goes with the process. */
+void rt_comm_abort(RtComm *c, int status)
+{
+	atomic_store(&c->deadline, (long long)now() + 5);
+	fflush(NULL);
+	if (c->meet)
+		rt_meet_end(c->meet, status);
+	for (int g = RT_COMM_GROUPS - 1; g >= 0; g--)
+		if (c->comm[g])
+			c->nccl.ncclCommAbort(c->comm[g]);
+	_exit(status);
+}
+
+/* ---- data of the program ---- */
+
+static CUstream stream_of(const RtComm *c, int stream)
+{
+	return c->rt->dev->stream[stream];
+}
+
+static int world_rank(const RtComm *c, RtCommGroup g, int member)
+{
+	const RtProg *p = c->rt->p;
+	int rank = c->where.rank, first = rank - rank % p->dp, q = rank % p->dp;
+	switch (g) {
+	case RT_COMM_PP: return member * p->dp + q;
+	case RT_COMM_DP: return first + member;
+	case RT_COMM_EP: return first + q - q % p->ep + member;
+	case RT_COMM_SHARD: return first + member * p->ep + q % p->ep;
+	default: return member;
+	}
+}
+
+/* `member` -1: the whole group. */
+static void in_flight(RtComm *c, int stream, RtCommGroup g, int member)
+{
+	RtFlightOp op = {.instr = c->where.instr, .note = c->where.text, .group = g,
+	                 .peer = member < 0 ? -1 : world_rank(c, g, member)};
+	rt_flight_add(c->rt, &c->flight, stream, op);
+}
+
+void rt_comm_send(RtComm *c, int stream, RtCommGroup g, int to, const void *data, size_t bytes)
+{
+	NCCL(c, ncclSend(data, bytes, ncclUint8, to, c->comm[g], stream_of(c, stream)));
+	in_flight(c, stream, g, to);
+}
+
+void rt_comm_recv(RtComm *c, int stream, RtCommGroup g, int from, void *data, size_t bytes)
+{
+	NCCL(c, ncclRecv(data, bytes, ncclUint8, from, c->comm[g], stream_of(c, stream)));
+	in_flight(c, stream, g, from);
+}
+
+void rt_comm_gather(RtComm *c, int stream, RtCommGroup g, void *all, size_t bytes)
+{
+	const char *mine = (const char *)all + (size_t)c->index[g] * bytes;
+	if (!c->comm[g] || !bytes)
+		return;
+	NCCL(c, ncclAllGather(mine, all, bytes, ncclUint8, c->comm[g], stream_of(c, stream)));
+	in_flight(c, stream, g, -1);
+}
+
+void rt_comm_reduce(RtComm *c, int stream, RtCommGroup g, float *data, int64_t n)
+{
+	if (!c->comm[g] || !n)
+		return;
+	NCCL(c, ncclReduceScatter(data, data + c->index[g] * n, (size_t)n, ncclFloat32, ncclSum, c->comm[g],
+	                          stream_of(c, stream)));
+	in_flight(c, stream, g, -1);
+}
+
+void rt_comm_exchange(RtComm *c, int stream, RtCommGroup g, const RtPiece *send, int nsend, const RtPiece *recv,
+                      int nrecv)
+{
+	CUstream s = stream_of(c, stream);
+	NCCL(c, ncclGroupStart());
+	for (int i = 0; i < nrecv; i++)
+		if (recv[i].bytes)
+			NCCL(c, ncclRecv(recv[i].at, recv[i].bytes, ncclUint8, recv[i].peer, c->comm[g], s));
+	for (int i = 0; i < nsend; i++)
+		if (send[i].bytes)
+			NCCL(c, ncclSend(send[i].at, send[i].bytes, ncclUint8, send[i].peer, c->comm[g], s));
+	NCCL(c, ncclGroupEnd());
+	in_flight(c, stream, g, -1);
+}
+
+/* ---- data of the process ---- */
+
+static char *wire(const RtComm *c)
+{
+	return rt_at(c->rt, c->rt->own.wire);
+}
+
+void rt_comm_all_gather(RtComm *c, RtCommGroup g, const void *mine, void *all, size_t bytes)
+{
+	size_t n = (size_t)c->size[g], most = c->rt->own.wire_bytes / n, me = (size_t)c->index[g];
+	if (!c->comm[g]) {
+		memmove(all, mine, bytes);
+		return;
+	}
+	char *in = (char *)malloc(most * n);
+	if (!in)
+		rt_fail(c->rt, RT_EMEMORY, "out of memory");
+	for (size_t at = 0; at < bytes; at += most) {
+		size_t m = bytes - at < most ? bytes - at : most;
+		rt_dev_put(c->rt, 0, wire(c) + me * m, (const char *)mine + at, m);
+		rt_comm_gather(c, 0, g, wire(c), m);
+		rt_dev_get(c->rt, 0, in, wire(c), m * n);
+		for (size_t k = 0; k < n; k++)
+			memcpy((char *)all + k * bytes + at, in + k * m, m);
+	}
+	free(in);
+}
+
+void rt_comm_tell(RtComm *c, RtCommGroup g, int to, const void *data, size_t bytes)
+{
+	size_t most = c->rt->own.wire_bytes;
+	for (size_t at = 0; at < bytes; at += most) {
+		size_t m = bytes - at < most ? bytes - at : most;
+		rt_dev_put(c->rt, 0, wire(c), (const char *)data + at, m);
+		rt_comm_send(c, 0, g, to, wire(c), m);
+		rt_dev_finish(c->rt);
+	}
+}
+
+void rt_comm_hear(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
+{
+	size_t most = c->rt->own.wire_bytes;
+	for (size_t at = 0; at < bytes; at += most) {
+		size_t m = bytes - at < most ? bytes - at : most;
+		rt_comm_recv(c, 0, g, from, wire(c), m);
+		rt_dev_get(c->rt, 0, (char *)data + at, wire(c), m);
+	}
+}
+
+void rt_comm_barrier(RtComm *c)
+{
+	char mine = 0, *all = malloc((size_t)c->size[RT_COMM_WORLD]);
+	if (!all)
+		rt_fail(c->rt, RT_EMEMORY, "out of memory");
+	rt_comm_all_gather(c, RT_COMM_WORLD, &mine, all, 1);
+	free(all);
+}
