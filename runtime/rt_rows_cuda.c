@@ -56,14 +56,9 @@ static int32_t *begin_of(Rt *rt, const RtExchange *x)
 	return own(rt, x, rt->own.rounds) + x->round * table_ints(x);
 }
 
-static int32_t *at_of(Rt *rt, const RtExchange *x)
-{
-	return begin_of(rt, x) + x->experts;
-}
-
 const int32_t *rt_rows_group(Rt *rt, const RtExchange *x)
 {
-	return at_of(rt, x) + x->experts + 1;
+	return begin_of(rt, x) + 2 * x->experts + 1;
 }
 
 static void write_round(const RtExchange *x, int32_t *to)
@@ -75,10 +70,9 @@ static void write_round(const RtExchange *x, int32_t *to)
 }
 
 /* Streams of the loop that follows the counts of x, as bits. */
-static int streams_of(const Rt *rt, const RtInstr *rounds)
+static int streams_of(const RtInstr *rounds)
 {
 	int bits = 0;
-	(void)rt;
 	for (int i = 1; i <= rounds->body; i++)
 		bits |= 1 << rounds[i].stream;
 	return bits;
@@ -91,9 +85,9 @@ void rt_rows_count(Rt *rt, RtExchange *x, const RtInstr *in)
 	size_t bytes = (size_t)x->experts * sizeof *counts;
 	for (int k = 0; k < RT_STREAMS; k++)
 		rt_cu(rt, cuStreamWaitEvent(s, rt->dev->tables.used[(x - rt->xch) * RT_STREAMS + k], 0));
-	void *arg[] = {rt_at(rt, in->arg[0]), own(rt, x, rt->own.order), counts + x->me * x->experts};
-	int64_t n[] = {x->experts, x->slots};
-	rt_dev_call(rt, in->stream, rt->p->k_slots, x->experts + 1, arg, 3, n, 2);
+	void *arg[] = {rt_at(rt, in->arg[0]), counts + x->me * x->experts, own(rt, x, rt->own.order)};
+	int64_t n[] = {x->experts, x->topk};
+	rt_dev_call(rt, in->stream, rt->p->k_slots, 1, arg, 3, n, 2);
 	rt_comm_gather(rt->comm, in->stream, RT_COMM_EP, counts, bytes);
 	rt_dev_get(rt, in->stream, x->counts, counts, bytes * (size_t)x->ep);
 }
@@ -113,7 +107,7 @@ void rt_rows_begin(Rt *rt, RtExchange *x, const RtInstr *in)
 
 void rt_rows_round(Rt *rt, const RtExchange *x, const RtInstr *in)
 {
-	int bits = x->round == 0 ? streams_of(rt, in) : 0;
+	int bits = x->round == 0 ? streams_of(in) : 0;
 	for (int s = 0; s < RT_STREAMS; s++)
 		if (bits >> s & 1)
 			rt_cu(rt, cuStreamWaitEvent(rt->dev->stream[s], rt->dev->tables.ready[x - rt->xch], 0));
@@ -121,7 +115,7 @@ void rt_rows_round(Rt *rt, const RtExchange *x, const RtInstr *in)
 
 void rt_rows_end(Rt *rt, const RtExchange *x, const RtInstr *in)
 {
-	int bits = streams_of(rt, in);
+	int bits = streams_of(in);
 	for (int s = 0; s < RT_STREAMS; s++)
 		if (bits >> s & 1)
 			rt_cu(rt, cuEventRecord(rt->dev->tables.used[(x - rt->xch) * RT_STREAMS + s], rt->dev->stream[s]));
@@ -129,29 +123,25 @@ void rt_rows_end(Rt *rt, const RtExchange *x, const RtInstr *in)
 
 /* ---- rows ---- */
 
-/* A warp copies a row. */
-static int64_t blocks_for(const Rt *rt, int kernel, int64_t rows)
+/* A warp copies a row at a time. */
+static void move_rows(Rt *rt, const RtInstr *in, int kernel, int64_t rows, void *const arg[4], const int64_t n[4])
 {
-	int warps = rt->p->kernels[kernel].threads / 32;
-	return (rows + warps - 1) / warps;
+	int64_t warps = rt->p->kernels[kernel].threads / 32;
+	if (rows)
+		rt_dev_call(rt, in->stream, kernel, (rows + warps - 1) / warps, arg, 4, n, 4);
 }
 
 void rt_rows_pack(Rt *rt, const RtExchange *x, const RtInstr *in, void *to)
 {
-	int k = rt->p->k_pack;
-	void *arg[] = {rt_at(rt, in->arg[0]), own(rt, x, rt->own.order), begin_of(rt, x), at_of(rt, x), to};
-	int64_t n[] = {(int64_t)in->row_bytes, x->experts, in->per_slot ? 1 : x->topk}, rows = x->at[x->experts];
-	if (rows)
-		rt_dev_call(rt, in->stream, k, blocks_for(rt, k, rows), arg, 5, n, 3);
+	void *arg[] = {rt_at(rt, in->arg[0]), to, own(rt, x, rt->own.order), begin_of(rt, x)};
+	int64_t n[] = {(int64_t)in->row_bytes, x->experts, in->per_slot ? 1 : x->topk, 0};
+	move_rows(rt, in, rt->p->k_pack, x->at[x->experts], arg, n);
 }
 
 void rt_rows_unpack(Rt *rt, const RtExchange *x, const RtInstr *in, const void *from)
 {
-	int k = rt->p->k_unpack;
-	void *arg[] = {(void *)(uintptr_t)from, own(rt, x, rt->own.order), begin_of(rt, x), at_of(rt, x),
-	               rt_at(rt, in->arg[1])};
-	int64_t routed = rt_exchange_routed(x), slots = x->round == 0 ? x->slots : routed;
-	int64_t n[] = {(int64_t)in->row_bytes, x->experts, routed, slots}, rows = x->at[x->experts] + slots - routed;
-	if (rows)
-		rt_dev_call(rt, in->stream, k, blocks_for(rt, k, rows), arg, 5, n, 4);
+	int64_t routed = rt_exchange_routed(x), end = x->round == 0 ? x->slots : routed;
+	void *arg[] = {rt_at(rt, in->arg[1]), (void *)(uintptr_t)from, own(rt, x, rt->own.order), begin_of(rt, x)};
+	int64_t n[] = {(int64_t)in->row_bytes, x->experts, routed, end};
+	move_rows(rt, in, rt->p->k_unpack, x->at[x->experts] + end - routed, arg, n);
 }
