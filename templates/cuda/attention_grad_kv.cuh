@@ -22,6 +22,8 @@
  */
 #include "attention_tile.cuh"
 
+static_assert(HEAD_DIM <= 256 && V_DIM <= 256, "wider heads are for attention_absorbed.cuh");
+
 #ifndef KERNEL_NAME
 #define KERNEL_NAME attention_grad_kv
 #endif

@@ -1,7 +1,7 @@
 /* attention_tile.cuh - what the attention kernels share: sizes, tiles in shared memory, visibility.
  *
  * HEADS (N) heads of the queries, KV_HEADS (G, a divisor of N) of keys and values; HEAD_DIM (H) and
- * V_DIM (HV) their widths, multiples of 16 up to 256; SCALE of the scores; SELW words of a row of the
+ * V_DIM (HV) their widths, multiples of 16; SCALE of the scores; SELW words of a row of the
  * selection, 0 when there is none.
  *
  * A tile of R rows and D columns lies in shared memory as ceil(D/64) chunks of [R][64] under the
@@ -36,8 +36,7 @@
 #endif
 
 static_assert(HEADS % KV_HEADS == 0, "KV_HEADS divides HEADS");
-static_assert(HEAD_DIM % 16 == 0 && HEAD_DIM <= 256 && V_DIM % 16 == 0 && V_DIM <= 256, "widths are "
-              "multiples of 16 up to 256");
+static_assert(HEAD_DIM % 16 == 0 && V_DIM % 16 == 0, "widths are multiples of 16");
 
 constexpr int AT_GROUP = HEADS / KV_HEADS;
 constexpr float AT_LOG2E = 1.4426950408889634f, AT_LN2 = 0.6931471805599453f;

@@ -1,14 +1,18 @@
-// test_attention.cpp - attention.cuh, attention_grad_q.cuh and attention_grad_kv.cuh against loops in
-// double, on the CPU. PART selects the kernel; sizes come from the command line of the compiler.
+// test_attention.cpp - attention.cuh, attention_grad_q.cuh, attention_grad_kv.cuh and
+// attention_absorbed.cuh against loops in double, on the CPU. PART selects the kernel; sizes come from the
+// command line of the compiler.
 #if PART == 0
 #define KERNEL_NAME attention
 #include "attention.cuh"
 #elif PART == 1
 #define KERNEL_NAME attention_grad_q
 #include "attention_grad_q.cuh"
-#else
+#elif PART == 2
 #define KERNEL_NAME attention_grad_kv
 #include "attention_grad_kv.cuh"
+#else
+#define KERNEL_NAME attention_absorbed
+#include "attention_absorbed.cuh"
 #endif
 
 #include "harness.h"
@@ -33,6 +37,9 @@ struct Problem {
 				pos.push_back(i);
 			cu.push_back(cu.back() + n);
 		}
+		for (size_t i = 0; PART == 3 && i < (size_t)T * G; i++)
+			for (size_t x = 0; x < V; x++)
+				v[i * V + x] = k[i * H + x];
 		selection.zero();
 		for (int t = 0; t < T; t++) {
 			int first = t - pos[t];
@@ -124,7 +131,7 @@ static void test(const std::vector<int> &docs)
 	c.arg[a++] = p.q.data();
 	c.arg[a++] = p.k.data();
 	c.arg[a++] = p.v.data();
-#if PART == 0
+#if PART == 0 || PART == 3
 	if (SELW)
 		c.arg[a++] = p.selection.data();
 	c.arg[a++] = o.data();
@@ -132,7 +139,8 @@ static void test(const std::vector<int> &docs)
 	for (u64 seed = 1; seed <= SEEDS; seed++) {
 		o.spoil();
 		lse.spoil();
-		if (!run("attention", KERNEL_NAME, c, (p.T + 127) / 128 * N, ATTENTION_THREADS, ATTENTION_SHARED, seed))
+		int grid = PART == 3 ? p.T * G : (p.T + 127) / 128 * N;
+		if (!run("attention", KERNEL_NAME, c, grid, ATTENTION_THREADS, ATTENTION_SHARED, seed))
 			return;
 		check_close("o", o, r.o, 8e-3);
 		check_close("lse", lse, r.lse, 1e-4);
@@ -184,8 +192,12 @@ static void test(const std::vector<int> &docs)
 int main()
 {
 	test({1});
+#if PART == 3
+	test({21, 1, 66});     // a block per query: fewer of them
+#else
 	test({150});
 	test({64, 1, 70, 3});
 	test({5, 7, 130});
+#endif
 	return check_done();
 }
