@@ -14,6 +14,9 @@
  * are the "async proxy": between a plain write (st, stmatrix, cp_async) and such a read or write of the
  * same bytes there must be fence_async, by the writer before the barrier or by the reader after it.
  *
+ * Templates define their sizes as macros before this file is included, N, K, T, H and such: no name here
+ * is a single capital letter.
+ *
  * Float functions of the C library without a header: expf, exp2f, logf, sqrtf, fabsf, fmaxf, fminf,
  * floorf, sinf, cosf, fmaf, all IEEE or the library's accuracy; approximate ones have names below.
  */
@@ -48,8 +51,8 @@ struct alignas(16) f32x4 {
 	float x, y, z, w;
 };
 
-constexpr int WARP = 32, WARPGROUP = 128;
-constexpr float MASKED = -1e30f;   /* finite: differences and exp2 of it are never NaN */
+enum { WARP = 32, WARPGROUP = 128 };
+#define MASKED (-1e30f)            /* of scores; finite: differences and exp2 of it are never NaN */
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 
@@ -74,10 +77,10 @@ DEV int lane_id() { return (int)(threadIdx.x & 31); }
 
 /* shfl, shfl_xor, shfl_up, shfl_down - another lane's 4-byte value; no memory ordering. up and down
  * keep the own value where there is no such lane. */
-template <class T> DEV T shfl(T v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
-template <class T> DEV T shfl_xor(T v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
-template <class T> DEV T shfl_up(T v, int n) { return __shfl_up_sync(0xffffffffu, v, (u32)n); }
-template <class T> DEV T shfl_down(T v, int n) { return __shfl_down_sync(0xffffffffu, v, (u32)n); }
+template <class Type> DEV Type shfl(Type v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
+template <class Type> DEV Type shfl_xor(Type v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+template <class Type> DEV Type shfl_up(Type v, int n) { return __shfl_up_sync(0xffffffffu, v, (u32)n); }
+template <class Type> DEV Type shfl_down(Type v, int n) { return __shfl_down_sync(0xffffffffu, v, (u32)n); }
 /* ballot - bit i is lane i's predicate. */
 DEV u32 ballot(bool p) { return __ballot_sync(0xffffffffu, p); }
 /* warp_sync - the lanes' earlier plain accesses are ordered before their later ones. */
@@ -144,25 +147,25 @@ DEV u32 pack_bf16(float first, float second)
 /* ---- memory ---- */
 
 /* ld16, ld8, st16, st8 - one access of 16 or 8 bytes, aligned to as many; any memory. */
-template <class T> DEV T ld16(const void *p) { static_assert(sizeof(T) == 16, ""); return *(const T *)p; }
-template <class T> DEV T ld8(const void *p) { static_assert(sizeof(T) == 8, ""); return *(const T *)p; }
-template <class T> DEV void st16(void *p, T v) { static_assert(sizeof(T) == 16, ""); *(T *)p = v; }
-template <class T> DEV void st8(void *p, T v) { static_assert(sizeof(T) == 8, ""); *(T *)p = v; }
+template <class Type> DEV Type ld16(const void *p) { static_assert(sizeof(Type) == 16, ""); return *(const Type *)p; }
+template <class Type> DEV Type ld8(const void *p) { static_assert(sizeof(Type) == 8, ""); return *(const Type *)p; }
+template <class Type> DEV void st16(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); *(Type *)p = v; }
+template <class Type> DEV void st8(void *p, Type v) { static_assert(sizeof(Type) == 8, ""); *(Type *)p = v; }
 /* ld16_once, st16_once - of global memory that no block uses again soon: streams past the caches.
  * Loads: the memory is not written by this launch. */
-template <class T> DEV T ld16_once(const void *p)
+template <class Type> DEV Type ld16_once(const void *p)
 {
-	static_assert(sizeof(T) == 16, "");
+	static_assert(sizeof(Type) == 16, "");
 	u32x4 v;
 	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
 	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-	T r;
+	Type r;
 	memcpy(&r, &v, 16);
 	return r;
 }
-template <class T> DEV void st16_once(void *p, T r)
+template <class Type> DEV void st16_once(void *p, Type r)
 {
-	static_assert(sizeof(T) == 16, "");
+	static_assert(sizeof(Type) == 16, "");
 	u32x4 v;
 	memcpy(&v, &r, 16);
 	asm volatile("st.global.cs.v4.u32 [%0], {%1,%2,%3,%4};"
@@ -261,7 +264,7 @@ DEV void cp_async_16(void *dst, const void *src, int bytes = 16)
 	             :: "r"(smem_addr(dst)), "l"(src), "r"(bytes) : "memory");
 }
 DEV void cp_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int N> DEV void cp_wait() { asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory"); }
+template <int LEFT> DEV void cp_wait() { asm volatile("cp.async.wait_group %0;" :: "n"(LEFT) : "memory"); }
 DEV void cp_arrive(u64 *bar)
 {
 	asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" :: "r"(smem_addr(bar)) : "memory");
@@ -335,13 +338,13 @@ DEV void bulk_store(void *dst, const void *src, int bytes)
 	             :: "l"(dst), "r"(smem_addr(src)), "r"(bytes) : "memory");
 }
 DEV void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-template <int N> DEV void bulk_wait()
+template <int LEFT> DEV void bulk_wait()
 {
-	asm volatile("cp.async.bulk.wait_group %0;" :: "n"(N) : "memory");
+	asm volatile("cp.async.bulk.wait_group %0;" :: "n"(LEFT) : "memory");
 }
-template <int N> DEV void bulk_wait_read()
+template <int LEFT> DEV void bulk_wait_read()
 {
-	asm volatile("cp.async.bulk.wait_group.read %0;" :: "n"(N) : "memory");
+	asm volatile("cp.async.bulk.wait_group.read %0;" :: "n"(LEFT) : "memory");
 }
 /* fence_async - this thread's view of shared memory, plain writes included, for the async proxy. */
 DEV void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -356,8 +359,8 @@ DEV void tma_prefetch(const GlmcMap *map)
  * reg_inc, reg_dec - all warps of a warpgroup change their registers per thread (multiple of 8,
  * 24 .. 240); the block's sum stays within the 65536 of the multiprocessor.
  */
-template <int N> DEV void reg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
-template <int N> DEV void reg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
+template <int REGS> DEV void reg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(REGS)); }
+template <int REGS> DEV void reg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(REGS)); }
 
 /* ---- wgmma, by a warpgroup ----
  *
@@ -374,15 +377,15 @@ template <int N> DEV void reg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.
 DEV void wg_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEV void wg_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* wg_touch - keeps the compiler from moving reads of d over the wait. */
-template <int R> DEV void wg_touch(float (&d)[R])
+template <int REGS> DEV void wg_touch(float (&d)[REGS])
 {
 	UNROLL
-	for (int i = 0; i < R; i++)
+	for (int i = 0; i < REGS; i++)
 		asm volatile("" : "+f"(d[i]) :: "memory");
 }
-template <int N, class... D> DEV void wg_wait(D &...d)
+template <int LEFT, class... Acc> DEV void wg_wait(Acc &...d)
 {
-	asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
+	asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(LEFT) : "memory");
 	(wg_touch(d), ...);
 }
 
@@ -451,23 +454,23 @@ template <int N, class... D> DEV void wg_wait(D &...d)
 #define WG_OUT_120 WG_OUT_116, WG_OUT4(116)
 #define WG_OUT_124 WG_OUT_120, WG_OUT4(120)
 #define WG_OUT_128 WG_OUT_124, WG_OUT4(124)
-template <int N> struct Wgmma;
-/* Columns N, registers R = N/2, then the numbers of the operands that follow the accumulators. */
-#define WGMMA(N, R, i0, i1, i2, i3, i4, i5, i6) \
-template <> struct Wgmma<N> { \
+template <int COLS> struct Wgmma;
+/* Columns, registers (half as many), then the numbers of the operands that follow the accumulators. */
+#define WGMMA(COLS, REGS, i0, i1, i2, i3, i4, i5, i6) \
+template <> struct Wgmma<COLS> { \
 	template <int TA, int TB> static __device__ __forceinline__ void ss(float *d, u64 a, u64 b, int acc) \
 	{ \
 		asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #i2 ", 0;\n" \
-		             "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" WG_REGS_##R "}, %" #i0 \
+		             "wgmma.mma_async.sync.aligned.m64n" #COLS "k16.f32.bf16.bf16 {" WG_REGS_##REGS "}, %" #i0 \
 		             ", %" #i1 ", p, 1, 1, %" #i3 ", %" #i4 ";\n}" \
-		             : WG_OUT_##R : "l"(a), "l"(b), "r"(acc), "n"(TA), "n"(TB)); \
+		             : WG_OUT_##REGS : "l"(a), "l"(b), "r"(acc), "n"(TA), "n"(TB)); \
 	} \
 	template <int TB> static __device__ __forceinline__ void rs(float *d, const u32 *a, u64 b, int acc) \
 	{ \
 		asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #i5 ", 0;\n" \
-		             "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" WG_REGS_##R "}, {%" #i0 \
+		             "wgmma.mma_async.sync.aligned.m64n" #COLS "k16.f32.bf16.bf16 {" WG_REGS_##REGS "}, {%" #i0 \
 		             ", %" #i1 ", %" #i2 ", %" #i3 "}, %" #i4 ", p, 1, 1, %" #i6 ";\n}" \
-		             : WG_OUT_##R \
+		             : WG_OUT_##REGS \
 		             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(acc), "n"(TB)); \
 	} \
 };
@@ -504,13 +507,13 @@ WGMMA(240, 120, 120, 121, 122, 123, 124, 125, 126)
 WGMMA(248, 124, 124, 125, 126, 127, 128, 129, 130)
 WGMMA(256, 128, 128, 129, 130, 131, 132, 133, 134)
 /* wgmma_ss, wgmma_rs - TA, TB: 0 the operand is K-major (rows of m or n, k contiguous), 1 MN-major. */
-template <int N, int TA, int TB> DEV void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, int acc)
+template <int COLS, int TA, int TB> DEV void wgmma_ss(float (&d)[COLS / 2], u64 a, u64 b, int acc)
 {
-	Wgmma<N>::template ss<TA, TB>(d, a, b, acc);
+	Wgmma<COLS>::template ss<TA, TB>(d, a, b, acc);
 }
-template <int N, int TB> DEV void wgmma_rs(float (&d)[N / 2], const u32 (&a)[4], u64 b, int acc)
+template <int COLS, int TB> DEV void wgmma_rs(float (&d)[COLS / 2], const u32 (&a)[4], u64 b, int acc)
 {
-	Wgmma<N>::template rs<TB>(d, a, b, acc);
+	Wgmma<COLS>::template rs<TB>(d, a, b, acc);
 }
 
 #else

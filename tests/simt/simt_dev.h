@@ -78,22 +78,22 @@ DEV int block_id() { return simt::block_number(); }
 DEV int grid_blocks() { return simt::blocks_of_grid(); }
 DEV int lane_id() { return simt::thread_number() & 31; }
 
-template <class T> DEV T shuffle_from(T v, int from)
+template <class Type> DEV Type shuffle_from(Type v, int from)
 {
-	static_assert(sizeof(T) == 4, "shuffles move 4 bytes");
+	static_assert(sizeof(Type) == 4, "shuffles move 4 bytes");
 	u32 x;
 	memcpy(&x, &v, 4);
 	x = simt::shuffle(x, (u32)from);
 	memcpy(&v, &x, 4);
 	return v;
 }
-template <class T> DEV T shfl(T v, int lane) { return shuffle_from(v, lane & 31); }
-template <class T> DEV T shfl_xor(T v, int mask) { return shuffle_from(v, lane_id() ^ mask); }
-template <class T> DEV T shfl_up(T v, int n)
+template <class Type> DEV Type shfl(Type v, int lane) { return shuffle_from(v, lane & 31); }
+template <class Type> DEV Type shfl_xor(Type v, int mask) { return shuffle_from(v, lane_id() ^ mask); }
+template <class Type> DEV Type shfl_up(Type v, int n)
 {
 	return shuffle_from(v, lane_id() >= n ? lane_id() - n : lane_id());
 }
-template <class T> DEV T shfl_down(T v, int n)
+template <class Type> DEV Type shfl_down(Type v, int n)
 {
 	return shuffle_from(v, lane_id() + n < 32 ? lane_id() + n : lane_id());
 }
@@ -136,25 +136,25 @@ DEV u32 pack_bf16(float first, float second)
 	return to_bf16(first).bits | (u32)to_bf16(second).bits << 16;
 }
 
-template <class T> DEV T ld_sized(const void *p, bool global)
+template <class Type> DEV Type ld_sized(const void *p, bool global)
 {
-	T v;
+	Type v;
 	if (!global)
-		simt::touch(p, sizeof(T), false);
-	memcpy(&v, __builtin_assume_aligned(p, sizeof(T)), sizeof(T));
+		simt::touch(p, sizeof(Type), false);
+	memcpy(&v, __builtin_assume_aligned(p, sizeof(Type)), sizeof(Type));
 	return v;
 }
-template <class T> DEV void st_sized(void *p, T v)
+template <class Type> DEV void st_sized(void *p, Type v)
 {
-	simt::touch(p, sizeof(T), true);
-	memcpy(__builtin_assume_aligned(p, sizeof(T)), &v, sizeof(T));
+	simt::touch(p, sizeof(Type), true);
+	memcpy(__builtin_assume_aligned(p, sizeof(Type)), &v, sizeof(Type));
 }
-template <class T> DEV T ld16(const void *p) { static_assert(sizeof(T) == 16, ""); return ld_sized<T>(p, false); }
-template <class T> DEV T ld8(const void *p) { static_assert(sizeof(T) == 8, ""); return ld_sized<T>(p, false); }
-template <class T> DEV void st16(void *p, T v) { static_assert(sizeof(T) == 16, ""); st_sized(p, v); }
-template <class T> DEV void st8(void *p, T v) { static_assert(sizeof(T) == 8, ""); st_sized(p, v); }
-template <class T> DEV T ld16_once(const void *p) { static_assert(sizeof(T) == 16, ""); return ld_sized<T>(p, true); }
-template <class T> DEV void st16_once(void *p, T v) { static_assert(sizeof(T) == 16, ""); st_sized(p, v); }
+template <class Type> DEV Type ld16(const void *p) { static_assert(sizeof(Type) == 16, ""); return ld_sized<Type>(p, false); }
+template <class Type> DEV Type ld8(const void *p) { static_assert(sizeof(Type) == 8, ""); return ld_sized<Type>(p, false); }
+template <class Type> DEV void st16(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); st_sized(p, v); }
+template <class Type> DEV void st8(void *p, Type v) { static_assert(sizeof(Type) == 8, ""); st_sized(p, v); }
+template <class Type> DEV Type ld16_once(const void *p) { static_assert(sizeof(Type) == 16, ""); return ld_sized<Type>(p, true); }
+template <class Type> DEV void st16_once(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); st_sized(p, v); }
 DEV u32 atomic_add(u32 *p, u32 n)
 {
 	simt::touch_atomic(p, 4);
@@ -183,7 +183,7 @@ DEV void mma_16x8x16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) { simt
 
 DEV void cp_async_16(void *dst, const void *src, int bytes = 16) { simt::cp_async_16(dst, src, bytes); }
 DEV void cp_commit() { simt::cp_commit(); }
-template <int N> DEV void cp_wait() { simt::cp_wait_for(N); }
+template <int LEFT> DEV void cp_wait() { simt::cp_wait_for(LEFT); }
 DEV void cp_arrive(u64 *bar) { simt::cp_arrive(bar); }
 
 DEV void mbar_init(u64 *bar, int count) { simt::mbar_init(bar, count); }
@@ -204,29 +204,29 @@ DEV void tma_prefetch(const GlmcMap *map) { simt::tma_prefetch(map); }
 DEV void bulk_load(void *dst, const void *src, int bytes, u64 *bar) { simt::bulk_load(dst, src, bytes, bar); }
 DEV void bulk_store(void *dst, const void *src, int bytes) { simt::bulk_store(dst, src, bytes); }
 DEV void bulk_commit() { simt::bulk_commit(); }
-template <int N> DEV void bulk_wait() { simt::bulk_wait_for(N); }
-template <int N> DEV void bulk_wait_read() { simt::bulk_wait_for(N); }
+template <int LEFT> DEV void bulk_wait() { simt::bulk_wait_for(LEFT); }
+template <int LEFT> DEV void bulk_wait_read() { simt::bulk_wait_for(LEFT); }
 DEV void fence_async() { simt::fence_async(); }
 
-template <int N> DEV void reg_inc() { simt::register_change(N); }
-template <int N> DEV void reg_dec() { simt::register_change(N); }
+template <int REGS> DEV void reg_inc() { simt::register_change(REGS); }
+template <int REGS> DEV void reg_dec() { simt::register_change(REGS); }
 
 DEV void wg_fence() { simt::wg_fence(); }
 DEV void wg_commit() { simt::wg_commit(); }
-template <int N, class... D> DEV void wg_wait(D &...d)
+template <int LEFT, class... Acc> DEV void wg_wait(Acc &...d)
 {
 	const simt::WgNamed named[] = {{d}..., {nullptr}};
-	simt::wg_wait_for(N, named, (int)sizeof...(D));
+	simt::wg_wait_for(LEFT, named, (int)sizeof...(Acc));
 }
-template <int N, int TA, int TB> DEV void wgmma_ss(float (&d)[N / 2], u64 a, u64 b, int acc)
+template <int COLS, int TA, int TB> DEV void wgmma_ss(float (&d)[COLS / 2], u64 a, u64 b, int acc)
 {
-	static_assert(N % 8 == 0 && N >= 8 && N <= 256, "");
-	simt::wgmma_issue_ss(d, N, a, b, acc, TA, TB);
+	static_assert(COLS % 8 == 0 && COLS >= 8 && COLS <= 256, "");
+	simt::wgmma_issue_ss(d, COLS, a, b, acc, TA, TB);
 }
-template <int N, int TB> DEV void wgmma_rs(float (&d)[N / 2], const u32 (&a)[4], u64 b, int acc)
+template <int COLS, int TB> DEV void wgmma_rs(float (&d)[COLS / 2], const u32 (&a)[4], u64 b, int acc)
 {
-	static_assert(N % 8 == 0 && N >= 8 && N <= 256, "");
-	simt::wgmma_issue_rs(d, N, a, b, acc, TB);
+	static_assert(COLS % 8 == 0 && COLS >= 8 && COLS <= 256, "");
+	simt::wgmma_issue_rs(d, COLS, a, b, acc, TB);
 }
 
 #endif

@@ -1,0 +1,417 @@
+/* grouped_gemm.cuh - products of routed rows and the weights of their experts.
+ *
+ *   FORM 0   c[R,N] = a[R,K] b[e][N,K]'              forward
+ *   FORM 1   c[R,N] = a[R,K] b[e][K,N]               input gradient
+ *   FORM 2   c[e][N,K] = a[rows of e, N]' b[rows of e, K]   weight gradient
+ *
+ * Rows of local expert e are env.group[e] .. env.group[e+1], anywhere; an expert without rows is
+ * ordinary (FORM 2 then writes zeros, with ACC nothing).
+ *
+ * arg: a bf16, b bf16, c bf16 (C_F32 1: f32). map: a, b; boxes of GG_BOX_A and GG_BOX_B rows, 64 columns:
+ *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: half)
+ *   FORM 1   a [R, K] TILE_M rows    b [EXPERTS*K, N] 64 rows
+ *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
+ *
+ * Parameters: KERNEL_NAME, FORM, N, K (multiples of 16), EXPERTS, ACC 1 to add to c, C_F32 (default
+ * for FORM 2), TILE_M 64 or 128, TILE_N (multiple of 16 up to 256), STAGES, BAND, and the epilogue:
+ *   GEMM_EPI(v, row, col)        the value stored in place of the float32 sum v
+ *   PAIRED 1 (FORM 0) and GEMM_PAIR(v, w, row, col): c is [R, N/2], its element the value of the sums of
+ *   columns col and N/2 + col: b holds two matrices one above the other, as gate and up do.
+ * `c` (the GlmcCall) is in scope of both; row is a row of a, col a column of c.
+ *
+ * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per
+ * multiprocessor: each takes tiles in turn.
+ *
+ * A block is one warp that fills a ring of STAGES tiles by TMA, and a warpgroup for each 64 rows of the
+ * tile that multiplies with wgmma, m64 n TILE_N k16, one product ahead of the wait. 128 x 256 x 64:
+ * 48 KB a stage, 4 stages, 32 KB to turn results around, 225 KB; 128 accumulators in each of 256 threads,
+ * 232 registers there and 40 in the others. Per tile and step 4.2 MFLOP on 48 KB through the L2 cache,
+ * which BAND tiles of rows at a time keep near. FLOPs 2 R N K; bytes 2 (R K + R N) + 2 EXPERTS N K,
+ * FORM 2 with 4 or 8 for each element of c.
+ *
+ * Order of sums: k ascending in steps of 16 within wgmma, for each tile by itself: neither the number
+ * of blocks nor other groups change a bit. A box may read rows of a neighbour: in FORM 0 and 1 they make
+ * rows that are not stored; in FORM 2 they are overwritten with zeros first. Past K of FORM 1 rows of the
+ * next expert's b meet zeros of a, so b must be finite.
+ */
+#ifndef GLMC_GROUPED_GEMM_CUH
+#define GLMC_GROUPED_GEMM_CUH
+
+#include "dev.cuh"
+
+#ifndef KERNEL_NAME
+#define KERNEL_NAME grouped_gemm
+#endif
+#ifndef FORM
+#define FORM 0
+#endif
+#ifndef N
+#define N 4096
+#endif
+#ifndef K
+#define K 6144
+#endif
+#ifndef EXPERTS
+#define EXPERTS 4
+#endif
+#ifndef ACC
+#define ACC 0
+#endif
+#ifndef C_F32
+#define C_F32 (FORM == 2)
+#endif
+#ifndef PAIRED
+#define PAIRED 0
+#endif
+#ifndef BAND
+#define BAND 16
+#endif
+#ifndef TILE_M
+#define TILE_M 128
+#endif
+
+/* Columns of the product, and of c. */
+constexpr int GG_N = FORM == 2 ? K : N;
+constexpr int GG_COLS = PAIRED ? GG_N / 2 : GG_N;
+
+constexpr int gg_round(int x, int to) { return (x + to - 1) / to * to; }
+
+#ifndef TILE_N
+#define TILE_N (GG_N < 256 ? gg_round(GG_N, PAIRED ? 32 : 16) : 256)
+#endif
+
+static_assert(N % 16 == 0 && K % 16 == 0, "N and K are multiples of 16");
+static_assert(TILE_M == 64 || TILE_M == 128, "TILE_M is 64 or 128");
+static_assert(TILE_N % (PAIRED ? 32 : 16) == 0 && TILE_N <= 256, "TILE_N is a multiple of 16 up to 256");
+static_assert(!PAIRED || (FORM == 0 && N % 32 == 0), "PAIRED needs FORM 0 and an even number of columns");
+
+constexpr int GG_STEP = 64;              /* of k: 128 bytes, one swizzle row */
+constexpr int GG_CHUNK = 8192;           /* 64 rows of 128 bytes */
+constexpr int GG_GROUPS = TILE_M / 64;   /* warpgroups that multiply */
+constexpr int GROUPED_GEMM_THREADS = (GG_GROUPS + 1) * WARPGROUP;
+constexpr int GG_A = GG_GROUPS * GG_CHUNK;
+constexpr int GG_B = FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * GG_CHUNK;
+constexpr int GG_B_STAGE = gg_round(GG_B, 1024);
+constexpr int GG_OUT = 2 * GG_CHUNK;     /* of one warpgroup: two buffers */
+constexpr int GG_SHARED_MAX = 227 * 1024;
+
+#ifndef STAGES
+#define STAGES ((GG_SHARED_MAX - 1024 - GG_GROUPS * GG_OUT) / (GG_A + GG_B_STAGE) < 8 ? \
+                (GG_SHARED_MAX - 1024 - GG_GROUPS * GG_OUT) / (GG_A + GG_B_STAGE) : 8)
+#endif
+
+constexpr int GG_BOX_A = FORM == 2 ? 64 : TILE_M;
+constexpr int GG_BOX_B = FORM == 0 ? TILE_N / (PAIRED ? 2 : 1) : 64;
+constexpr int GROUPED_GEMM_SHARED = STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
+static_assert(STAGES >= 2 && GROUPED_GEMM_SHARED <= GG_SHARED_MAX, "two stages fit");
+
+constexpr int GG_OUT_COLS = TILE_N / (PAIRED ? 2 : 1);   /* of c in a tile */
+constexpr int GG_ELEM = C_F32 ? 4 : 2;
+constexpr int GG_OUT_CHUNK = 128 / GG_ELEM;              /* columns of c turned around together */
+constexpr int GG_ALL_BARRIER = 1, GG_OUT_BARRIER = 2;    /* the latter one per warpgroup */
+
+struct GgShared {
+	u8 *a, *b, *out;                 /* of the first stage; of this warpgroup */
+	u64 *full, *empty;
+};
+
+DEV GgShared gg_shared(u8 *smem, int group)
+{
+	GgShared s;
+	s.a = smem;
+	s.b = smem + STAGES * GG_A;
+	s.out = s.b + STAGES * GG_B_STAGE + group * GG_OUT;
+	s.full = (u64 *)(s.b + STAGES * GG_B_STAGE + GG_GROUPS * GG_OUT);
+	s.empty = s.full + STAGES;
+	return s;
+}
+
+/* ---- the tiles of a block ---- */
+
+/* One tile: rows m, columns n of c in tiles; `begin`, `rows` of the expert's group. */
+struct GgTile {
+	int expert, begin, rows, m, n;
+};
+
+/* The next tile's number, and an expert with the number of its first tile. */
+struct GgWalk {
+	int tile, expert, first;
+};
+
+DEV int gg_row_tiles(int rows)
+{
+	if (FORM == 2)
+		return ACC && rows == 0 ? 0 : (N + TILE_M - 1) / TILE_M;
+	return (rows + TILE_M - 1) / TILE_M;
+}
+
+/* Tiles of an expert come in bands of BAND tiles of rows, columns slowest, so that the tiles under way
+ * at one time form a square and share their operands in the L2 cache. */
+DEV bool gg_next(const GlmcEnv &env, GgWalk &w, GgTile &t)
+{
+	constexpr int COLUMNS = (GG_COLS + GG_OUT_COLS - 1) / GG_OUT_COLS;
+	for (; w.expert < EXPERTS; w.expert++) {
+		t.begin = env.group[w.expert];
+		t.rows = env.group[w.expert + 1] - t.begin;
+		int across = gg_row_tiles(t.rows), i = w.tile - w.first;
+		if (i >= across * COLUMNS) {
+			w.first += across * COLUMNS;
+			continue;
+		}
+		int band = i / (BAND * COLUMNS) * BAND, width = across - band < BAND ? across - band : BAND;
+		i -= band * COLUMNS;
+		t.expert = w.expert;
+		t.m = band + i % width;
+		t.n = i / width;
+		w.tile += grid_blocks();
+		return true;
+	}
+	return false;
+}
+
+DEV int gg_steps(const GgTile &t)
+{
+	return ((FORM == 2 ? t.rows : K) + GG_STEP - 1) / GG_STEP;
+}
+
+/* A place in the ring, and the parity of its barriers' phase. */
+struct GgSlot {
+	int at;
+	u32 parity;
+};
+
+DEV void gg_advance(GgSlot &s)
+{
+	if (++s.at < STAGES)
+		return;
+	s.at = 0;
+	s.parity ^= 1;
+}
+
+/* ---- the warp that copies ---- */
+
+DEV void gg_load_a(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *bar)
+{
+	constexpr int BOXES = FORM == 2 ? GG_GROUPS : 1;
+	int x = FORM == 2 ? t.m * TILE_M : step * GG_STEP;
+	int y = t.begin + (FORM == 2 ? step * GG_STEP : t.m * TILE_M);
+	UNROLL
+	for (int i = 0; i < BOXES; i++)
+		tma_load_2d(to + i * GG_CHUNK, map, x + i * 64, y, bar);
+}
+
+DEV void gg_load_b(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *bar)
+{
+	constexpr int BOXES = FORM == 0 ? 1 + PAIRED : (TILE_N + 63) / 64;
+	constexpr int DX = FORM == 0 ? 0 : 64, DY = FORM == 0 ? N / 2 : 0;       /* from box to box */
+	int at = step * GG_STEP, x = FORM == 0 ? at : t.n * TILE_N;
+	int y = FORM == 0 ? t.expert * N + t.n * GG_OUT_COLS : FORM == 1 ? t.expert * K + at : t.begin + at;
+	UNROLL
+	for (int i = 0; i < BOXES; i++)
+		tma_load_2d(to + i * GG_BOX_B * 128, map, x + i * DX, y + i * DY, bar);
+}
+
+DEV void gg_produce(const GlmcCall &c, const GgShared &s)
+{
+	GgWalk w = {block_id(), 0, 0};
+	GgTile t;
+	GgSlot slot = {0, 1};
+	while (gg_next(c.env, w, t)) {
+		int steps = gg_steps(t);
+		for (int k = 0; k < steps; k++, gg_advance(slot)) {
+			u64 *bar = s.full + slot.at;
+			mbar_wait(s.empty + slot.at, slot.parity);
+			mbar_arrive_tx(bar, GG_A + GG_B);
+			gg_load_a(s.a + slot.at * GG_A, &c.map[0], t, k, bar);
+			gg_load_b(s.b + slot.at * GG_B_STAGE, &c.map[1], t, k, bar);
+		}
+	}
+}
+
+/* ---- the warpgroups that multiply ---- */
+
+/* FORM 2: rows `from` and beyond of a stage are of another group. All who multiply take part. */
+DEV void gg_clear_rows(u8 *a, u8 *b, int from, int thread)
+{
+	const u32x4 zero = {0, 0, 0, 0};
+	for (int i = from * 8 + thread; i < 512; i += GG_GROUPS * WARPGROUP) {
+		UNROLL
+		for (int k = 0; k < GG_GROUPS; k++)
+			st16(a + k * GG_CHUNK + i * 16, zero);
+		UNROLL
+		for (int k = 0; k < GG_B / GG_CHUNK; k++)
+			st16(b + k * GG_CHUNK + i * 16, zero);
+	}
+	fence_async();
+	bar_sync(GG_ALL_BARRIER, GG_GROUPS * WARPGROUP);
+}
+
+/* d += the products of one stage; issued, not waited for. */
+DEV void gg_multiply(float (&d)[TILE_N / 2], const u8 *a, const u8 *b, int group)
+{
+	constexpr int TA = FORM == 2, TB = FORM != 0;
+	u64 da = TA ? wg_desc_mn(a + group * GG_CHUNK, GG_CHUNK) : wg_desc_k(a + group * GG_CHUNK);
+	u64 db = TB ? wg_desc_mn(b, GG_CHUNK) : wg_desc_k(b);
+	wg_fence();
+	UNROLL
+	for (int k = 0; k < GG_STEP / 16; k++)
+		wgmma_ss<TILE_N, TA, TB>(d, wg_advance(da, k * (TA ? 2048 : 32)),
+		                         wg_advance(db, k * (TB ? 2048 : 32)), 1);
+	wg_commit();
+}
+
+/* All steps of a tile. A stage goes back to the copying warp when the product after it is under way. */
+DEV void gg_sum(float (&d)[TILE_N / 2], const GgTile &t, const GgShared &s, GgSlot &slot, int group, int thread)
+{
+	int steps = gg_steps(t), before = -1;
+	UNROLL
+	for (int i = 0; i < TILE_N / 2; i++)
+		d[i] = 0;
+	for (int k = 0; k < steps; k++, gg_advance(slot)) {
+		u8 *a = s.a + slot.at * GG_A, *b = s.b + slot.at * GG_B_STAGE;
+		mbar_wait(s.full + slot.at, slot.parity);
+		if (FORM == 2 && (k + 1) * GG_STEP > t.rows)
+			gg_clear_rows(a, b, t.rows - k * GG_STEP, thread);
+		gg_multiply(d, a, b, group);
+		wg_wait<1>();
+		if (before >= 0 && lane_id() == 0)
+			mbar_arrive(s.empty + before);
+		before = slot.at;
+	}
+	wg_wait<0>(d);
+	if (before >= 0 && lane_id() == 0)
+		mbar_arrive(s.empty + before);
+}
+
+/* ---- results: registers, shared memory, whole rows of 128 bytes to c ---- */
+
+/* What is stored for accumulator i of this thread. */
+DEV float gg_value(const GlmcCall &c, const float (&d)[TILE_N / 2], int i, int row, int col)
+{
+	(void)c;
+	(void)row;
+	(void)col;
+#if PAIRED
+	return GEMM_PAIR(d[i], d[i + TILE_N / 4], row, col);
+#elif defined(GEMM_EPI)
+	return GEMM_EPI(d[i], row, col);
+#else
+	return d[i];
+#endif
+}
+
+/* Columns 64*chunk .. (f32: 32*chunk ..) of the warpgroup's 64 rows to `out`, 128-byte rows, swizzled. */
+DEV void gg_stage(const GlmcCall &c, const float (&d)[TILE_N / 2], int chunk, u8 *out, int row0, int col0, int thread)
+{
+	int lane = thread % 32, row = thread / 32 * 16 + lane / 4, quad = lane % 4 * 2;
+	UNROLL
+	for (int pair = 0; pair < GG_OUT_CHUNK / 16; pair++) {
+		int first = chunk * GG_OUT_CHUNK + pair * 16;
+		if (first >= GG_OUT_COLS)
+			break;
+		float v[8];
+		UNROLL
+		for (int i = 0; i < 8; i++)
+			v[i] = gg_value(c, d, first / 2 + i, row0 + row + i / 2 % 2 * 8,
+			                col0 + first + i / 4 * 8 + quad + i % 2);
+		if constexpr (!C_F32) {
+			const u32 r[4] = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
+			                  pack_bf16(v[6], v[7])};
+			int to = (thread / 32 * 16 + (lane & 15)) * 128 + (pair * 2 + (lane >> 4)) * 16;
+			stmatrix_x4(out + swizzle_128((u32)to), r);
+		} else {
+			UNROLL
+			for (int i = 0; i < 8; i += 2) {
+				int to = (row + i / 2 % 2 * 8) * 128 + (pair * 16 + i / 4 * 8 + quad) * 4;
+				st8(out + swizzle_128((u32)to), f32x2{v[i], v[i + 1]});
+			}
+		}
+	}
+}
+
+/* Adds c's old 16 bytes to v. */
+DEV u32x4 gg_add(u32x4 v, u32x4 old)
+{
+	u32 *x = &v.x;
+	const u32 *y = &old.x;
+	UNROLL
+	for (int i = 0; i < 4; i++)
+		x[i] = C_F32 ? as_u32(as_f32(x[i]) + as_f32(y[i]))
+		             : pack_bf16(bf16_lo(x[i]) + bf16_lo(y[i]), bf16_hi(x[i]) + bf16_hi(y[i]));
+	return v;
+}
+
+/* Rows of `out` to c: those before `rows`, columns before GG_COLS. */
+DEV void gg_write(u8 *to, const u8 *out, int rows, int col, int thread)
+{
+	int piece = thread % 8;
+	if (col + piece * (16 / GG_ELEM) >= GG_COLS)
+		return;
+	UNROLL
+	for (int row = thread / 8; row < 64; row += 16) {
+		if (row >= rows)
+			break;
+		u32x4 v = ld16<u32x4>(out + swizzle_128((u32)(row * 128 + piece * 16)));
+		u8 *p = to + ((i64)row * GG_COLS + col) * GG_ELEM + piece * 16;
+		st16(p, ACC ? gg_add(v, ld16<u32x4>(p)) : v);
+	}
+}
+
+/* Chunks alternate between two buffers, also from tile to tile (`turn`), so that one barrier per chunk is
+ * enough: a buffer is written again only after the barrier that follows its reading. */
+DEV void gg_store(const GlmcCall &c, const float (&d)[TILE_N / 2], const GgTile &t, u8 *out, int &turn, int group,
+                  int thread)
+{
+	constexpr int CHUNKS = (GG_OUT_COLS + GG_OUT_CHUNK - 1) / GG_OUT_CHUNK;
+	int row = t.m * TILE_M + group * 64, rows = (FORM == 2 ? N : t.rows) - row, col = t.n * GG_OUT_COLS;
+	i64 first = FORM == 2 ? (i64)t.expert * N + row : t.begin + row;
+	u8 *to = (u8 *)c.arg[2] + first * GG_COLS * GG_ELEM;
+	UNROLL
+	for (int i = 0; i < CHUNKS; i++) {
+		u8 *buffer = out + turn * GG_CHUNK;
+		gg_stage(c, d, i, buffer, (int)first, col, thread);
+		bar_sync(GG_OUT_BARRIER + group, WARPGROUP);
+		gg_write(to, buffer, rows, col + i * GG_OUT_CHUNK, thread);
+		turn ^= 1;
+	}
+}
+
+DEV void gg_consume(const GlmcCall &c, const GgShared &s, int group)
+{
+	GgWalk w = {block_id(), 0, 0};
+	GgTile t;
+	GgSlot slot = {0, 0};
+	float d[TILE_N / 2];
+	int turn = 0;
+	while (gg_next(c.env, w, t)) {
+		gg_sum(d, t, s, slot, group, thread_id());
+		gg_store(c, d, t, s.out, turn, group, thread_id() % WARPGROUP);
+	}
+}
+
+KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
+{
+	DYN_SMEM(smem);
+	int group = warp_id() / 4;               /* the last one copies */
+	GgShared s = gg_shared(smem, group);
+	if (thread_id() == 0) {
+		for (int i = 0; i < STAGES; i++) {
+			mbar_init(s.full + i, 1);
+			mbar_init(s.empty + i, GG_GROUPS * WARPGROUP / WARP);
+		}
+		mbar_init_fence();
+		tma_prefetch(&c.map[0]);
+		tma_prefetch(&c.map[1]);
+	}
+	block_sync();
+	if (group == GG_GROUPS) {
+		reg_dec<40>();
+		if (warp_id() == GG_GROUPS * 4 && elect_one())
+			gg_produce(c, s);
+		return;
+	}
+	reg_inc<232>();
+	gg_consume(c, s, group);
+}
+
+#endif
