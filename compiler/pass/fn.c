@@ -67,34 +67,65 @@ static uint32_t count_readers(const Graph *g, Val v)
 	return n;
 }
 
+/* Can the kernel of node `n` add its result to what is in the buffer? */
+static bool adds(const Node *n)
+{
+	OpClass c = op_class(n->op);
+	return c == CL_TEMPLATE || c == CL_COLUMN || c == CL_MAP;
+}
+
+/* A node of its own that makes the same value. */
+static Val copy_value(Graph *g, Val v)
+{
+	Type t = *graph_type(g, v);
+	Span s = graph_def(g, v)->span;
+	Val one = graph_broadcast(g, s, graph_const(g, s, 1, t.dtype), &t);
+	return graph_op2(g, OP_mul, s, v, one);
+}
+
 static void add_wgrad(Build *b, const Graph *g, Port p)
 {
 	const Node *n = graph_def(g, p.val);
-	bool alias = n->op == OP_reshape;
-	if ((n->op == OP_add || alias) && count_readers(g, p.val) == 1) {
+	bool alone = count_readers(g, p.val) == 1;
+	if ((n->op == OP_add || n->op == OP_reshape) && alone) {
 		for (uint32_t k = 0; k < n->nin; k++) {
 			p.val = n->in[k];
 			add_wgrad(b, g, p);
 		}
 		return;
 	}
-	if (count_readers(g, p.val) != 1)
-		ice("a weight gradient of %s has a second reader", g->name);
-	b->accumulate[p.val.i - 1] = true;
+	if (!alone || !adds(n))
+		p.val = copy_value(b->g, p.val);
 	vec_push(b->a, &b->g->outputs, p);
 }
 
-/* Sums of weight gradients become several additions to the same gradient. */
+static Graph *copy_graph(Arena *a, const Graph *g)
+{
+	Graph *to = graph_new(a, g->name);
+	to->rows = g->rows;
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		vec_push(a, &to->nodes, g->nodes.v[i]);
+	for (uint32_t i = 0; i < g->vals.n; i++)
+		vec_push(a, &to->vals, g->vals.v[i]);
+	return to;
+}
+
+/* Weight gradients are added to by the kernels that make them: a sum of them becomes several additions
+ * to the same gradient. */
 static void rewrite_outputs(Build *b, const Graph *g)
 {
-	b->g = arena_copy(b->a, g, sizeof *g);
-	memset(&b->g->outputs, 0, sizeof b->g->outputs);
+	b->g = copy_graph(b->a, g);
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
 		if (g->outputs.v[i].kind == PORT_WGRAD)
 			add_wgrad(b, g, g->outputs.v[i]);
 		else
 			vec_push(b->a, &b->g->outputs, g->outputs.v[i]);
 	}
+	b->accumulate = ARENA_ARRAY(b->a, bool, b->g->vals.n + 1);
+	b->buf = ARENA_ARRAY(b->a, int, b->g->vals.n + 1);
+	for (uint32_t i = 0; i < b->g->outputs.n; i++)
+		if (b->g->outputs.v[i].kind == PORT_WGRAD)
+			b->accumulate[b->g->outputs.v[i].val.i - 1] = true;
 }
 
 /* ---- buffers ---- */
@@ -333,8 +364,34 @@ static const Node *region_dispatch(const Graph *g, const Cluster *cl)
 	ice("routed rows without a dispatch in %s", g->name);
 }
 
+/* Is the result of `n` a sum over routed rows that is not added to a gradient of its own accord? Every
+ * round has some of the rows, so it starts from zero and is added to. */
+static bool sums_rounds(const Build *b, const Node *n)
+{
+	bool over_rows = n->op == OP_sum_rows || (n->op == OP_matmul && n->i[0] == 2);
+	return over_rows && !b->accumulate[n->out[0].i - 1];
+}
+
+static void step_zero(Build *b, const Node *n)
+{
+	Step s = {.kind = STEP_LAUNCH, .span = n->span, .narg = 1, .arg = ARENA_ARRAY(b->a, uint32_t, 1)};
+	Text access = {0};
+	s.arg[0] = value_buf(b, n->out[0]);
+	add_access(b, &access, 'w', s.arg[0]);
+	long long bytes = (long long)b->fn->bufs.v[s.arg[0]].row_bytes;
+	Kernel about = {.origin = origin(b, n->span), .template_ = "zero.h"};
+	s.kernel = add_kernel(b, arena_printf(b->a, "zero_%lld", bytes),
+	                      arena_printf(b->a, "#define KERNEL $NAME\n#define BYTES %lld\n#include \"zero.h\"\n",
+	                                   bytes), about, &access, "0");
+	add_step(b, s);
+	b->accumulate[n->out[0].i - 1] = true;
+}
+
 static void step_region(Build *b, const Clusters *cs, const Cluster *cl)
 {
+	for (uint32_t i = 0; i < cl->n; i++)
+		if (sums_rounds(b, &b->g->nodes.v[cl->nodes[i]]))
+			step_zero(b, &b->g->nodes.v[cl->nodes[i]]);
 	const Node *dispatch = region_dispatch(b->g, cl);
 	Val ids = value_root(b->g, dispatch->in[1]);
 	uint32_t xch = b->fn->xchs++;
@@ -395,8 +452,6 @@ Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const Weigh
 	(void)nweights;
 	Build b = {.a = a, .ks = ks, .d = d, .weights = weights, .o = o};
 	b.fn = ARENA_NEW(a, Fn);
-	b.accumulate = ARENA_ARRAY(a, bool, g->vals.n + 1);
-	b.buf = ARENA_ARRAY(a, int, g->vals.n + 1);
 	rewrite_outputs(&b, g);
 	b.fn->name = g->name;
 	b.fn->graph = b.g;

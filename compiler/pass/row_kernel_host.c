@@ -355,8 +355,8 @@ static void store_sum(Gen *g, const Node *n, Val v)
 	outer_loops(g, d, nd - 1);
 	text_add(&g->body,
 	         "\t\t{\n\t\t\tfloat s = 0;\n\t\t\t_Pragma(\"omp simd reduction(+:s)\")\n"
-	         "\t\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t\ts += %s;\n\t\t\t%s[%s] %s s;\n\t\t}\n",
-	         (long long)d[nd - 1], x, target(g, v.i - 1), flat, g->p.accumulate[v.i - 1] ? "+=" : "=");
+	         "\t\t\tfor (int64_t j = 0; j < %lld; j++)\n\t\t\t\ts += %s;\n\t\t\t%s[%s] = s;\n\t\t}\n",
+	         (long long)d[nd - 1], x, target(g, v.i - 1), flat);
 }
 
 /* [..,N,H] -> [..,H] or [..,1,H]: terms in ascending order */
@@ -374,14 +374,12 @@ static void store_sum_middle(Gen *g, const Node *n, Val v)
 	flat_index(&out, od, to);
 	const char *x = read_at(g, n->in[0], &ix), *array = target(g, v.i - 1);
 	outer_loops(g, d, nd - 2);
-	text_add(&g->body, "\t\t{\n");
-	if (!g->p.accumulate[v.i - 1])
-		text_add(&g->body, "\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[%s] = 0;\n", last,
-		         last, (long long)d[last], last, array, to);
 	text_add(&g->body,
+	         "\t\t{\n\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t%s[%s] = 0;\n"
 	         "\t\tfor (int64_t j = 0; j < %lld; j++)\n"
 	         "\t\t\tfor (int64_t i%d = 0; i%d < %lld; i%d++)\n\t\t\t\t%s[%s] += %s;\n\t\t}\n",
-	         (long long)d[nd - 2], last, last, (long long)d[last], last, array, to, x);
+	         last, last, (long long)d[last], last, array, to, (long long)d[nd - 2], last, last,
+	         (long long)d[last], last, array, to, x);
 }
 
 /* model_math.md 3 and 9: interleaved pairs in, halves out (i0 = 1); halves in and out (i0 = 0) */
