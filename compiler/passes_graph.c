@@ -74,9 +74,9 @@ bool pass_simplify(Comp *c)
 	return true;
 }
 
-bool pass_drop(Comp *c)
+bool pass_carry(Comp *c)
 {
-	return !carry_drop_dead(c->arena, c->model) || pass_simplify(c);
+	return !carry_settle(c->arena, c->model) || pass_simplify(c);
 }
 
 bool pass_autodiff(Comp *c)

@@ -133,6 +133,17 @@ static void seed_outputs(Graph *g, uint32_t nout, Adjoint *adj)
 	}
 }
 
+/* Of a carried value: zeros when nothing reaches it, for the instance that made it expects one. */
+static void output_gradient(Graph *g, const GradCall *c)
+{
+	Type t = *graph_type(g, c->n.out[0]);
+	if (!is_floating(&t))
+		return;
+	Val d = c->d[0].i ? c->d[0] : graph_broadcast(g, c->n.span, graph_const(g, c->n.span, 0, t.dtype), &t);
+	const char *name = graph_val(g, c->n.out[0])->name;
+	graph_output(g, PORT_CARRY, arena_printf(g->arena, "grad.%s", name), 0, d);
+}
+
 Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t nweights)
 {
 	(void)nweights;
@@ -150,13 +161,11 @@ Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t n
 				c.d[k] = total(g, c.n.span, c.n.out[k], from);
 			any |= c.d[k].i != 0;
 		}
-		if (!any)
-			continue;
-		if (c.n.op == OP_weight)
+		if (c.n.op == OP_input)
+			output_gradient(g, &c);
+		else if (any && c.n.op == OP_weight)
 			graph_output(g, PORT_WGRAD, weights[c.n.i[0]].name, (uint32_t)c.n.i[0], c.d[0]);
-		else if (c.n.op == OP_input)
-			graph_output(g, PORT_CARRY, arena_printf(a, "grad.%s", graph_val(g, c.n.out[0])->name), 0, c.d[0]);
-		else
+		else if (any)
 			op_grad(&c);
 	}
 	mark_wgrad(g, j.nfwd);

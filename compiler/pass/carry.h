@@ -1,12 +1,15 @@
-/* carry.h - drops carried values that nobody reads: the selection of keys, once attention over all
- * keys needs none, and with it the indexer that made it. */
+/* carry.h - settles which carried values a layer hands on. */
 #ifndef GLMC_CARRY_H
 #define GLMC_CARRY_H
 
 #include "../ir/model.h"
 
-/* carry_drop_dead - removes dead PORT_CARRY results from the classes' forward graphs. The nodes behind
- * them are left to simplify_graph. True when something was removed. */
-bool carry_drop_dead(Arena *a, Model *m);
+/* carry_settle - afterwards every instance results in the carried values that are read behind it, and in
+ * no others: the selection of keys goes once attention over all keys needs none, and with it the
+ * indexer that made it. A floating value that an instance reads, leaves as it is, and that is read
+ * again later, becomes a result too: so gradients of all its readers are added up. Classes whose
+ * instances differ in this are split. The nodes behind dropped results are left to simplify_graph. True
+ * when something changed. */
+bool carry_settle(Arena *a, Model *m);
 
 #endif
