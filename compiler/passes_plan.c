@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "comp.h"
 #include "plan/verify.h"
 
@@ -9,6 +10,44 @@ static Rounding rounding(const Comp *c)
 {
 	const char *s = recipe_text(c->recipe, "distributed.pipeline.round_virtual_stages_to_pp_multiple");
 	return strcmp(s, "up") == 0 ? ROUND_UP : strcmp(s, "down") == 0 ? ROUND_DOWN : ROUND_NONE;
+}
+
+/* Layers [first, last] with embedding and head as instances of the model. */
+static PlanStage plan_stage(const Stage *s)
+{
+	return (PlanStage){.pp_rank = s->pp_rank, .first = (uint32_t)s->first_layer + !s->embedding,
+	                   .last = (uint32_t)s->last_layer + 1 + s->head};
+}
+
+/* A weight of several layers has one gradient, so it must lie on one pipeline rank. */
+static void check_weight(Comp *c, Map *owner, const Instance *inst, const WeightDecl *d, int pp_rank)
+{
+	const char *name = arena_printf(c->arena, "%s%s", inst->prefix, d->name);
+	int64_t other;
+	if (!map_get(owner, name, &other)) {
+		map_set(owner, name, pp_rank);
+		return;
+	}
+	if (other == pp_rank)
+		return;
+	diag_error(c->diag, d->span, "`%s` is a weight of layers on pipeline ranks %d and %d", name, (int)other,
+	           pp_rank);
+	diag_help(c->diag, "layers that share a weight must lie on one rank: set distributed.pp_size to 1");
+}
+
+static bool check_shared(Comp *c)
+{
+	Map owner = map_new(c->arena);
+	for (int s = 0; s < c->stages.n; s++) {
+		PlanStage p = plan_stage(&c->stages.v[s]);
+		for (uint32_t i = p.first; i <= p.last; i++) {
+			const Instance *inst = &c->model->instances[i];
+			const LayerClass *l = &c->model->classes[inst->cls];
+			for (uint32_t w = 0; w < l->nweights; w++)
+				check_weight(c, &owner, inst, &l->weights[w], p.pp_rank);
+		}
+	}
+	return !diag_errors(c->diag);
 }
 
 bool pass_stage(Comp *c)
@@ -19,18 +58,11 @@ bool pass_stage(Comp *c)
 	c->schedule = schedule_find(name);
 	c->stages = stage_split(c->arena, c->model->num_layers, per_stage, c->mesh.pp, rounding(c), name);
 	if (!c->stages.error)
-		return true;
+		return check_shared(c);
 	Span at = recipe_span(c->recipe, key);
 	diag_error(c->diag, at.file ? at : recipe_span(c->recipe, "distributed.pipeline.pp_schedule"), "%s",
 	           c->stages.error);
 	return false;
-}
-
-/* Layers [first, last] with embedding and head as instances of the model. */
-static PlanStage plan_stage(const Stage *s)
-{
-	return (PlanStage){.pp_rank = s->pp_rank, .first = (uint32_t)s->first_layer + !s->embedding,
-	                   .last = (uint32_t)s->last_layer + 1 + s->head};
 }
 
 /* Microseconds of a stage's forward and backward on the device. */

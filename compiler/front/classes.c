@@ -37,6 +37,30 @@ static int64_t vocabulary(const Model *m)
 	return 0;
 }
 
+/* A tensor that several layers name is one weight: it has one shape. */
+static void check_shared(Lower *l, const Model *m)
+{
+	Map known = map_new(l->arena);
+	for (uint32_t i = 0; i < m->ninstances; i++) {
+		const LayerClass *c = &m->classes[m->instances[i].cls];
+		for (uint32_t w = 0; w < c->nweights; w++) {
+			const WeightDecl *d = &c->weights[w], *old;
+			const char *name = arena_printf(l->arena, "%s%s", m->instances[i].prefix, d->name);
+			int64_t at;
+			if (!map_get(&known, name, &at)) {
+				map_set(&known, name, (int64_t)i << 32 | w);
+				continue;
+			}
+			old = &m->classes[m->instances[at >> 32].cls].weights[at & UINT32_MAX];
+			bool same = type_equal(&d->type, &old->type) && d->stacked == old->stacked &&
+			            d->buffer == old->buffer;
+			if (!same && lower_error(l, d->span, "the weight `%s` is %s here", name,
+			                         type_text(l->arena, &d->type)))
+				diag_note(l->diag, old->span, "and %s here", type_text(l->arena, &old->type));
+		}
+	}
+}
+
 Model *model_classes(Lower *l, Parts *parts)
 {
 	Model *m = ARENA_NEW(l->arena, Model);
@@ -52,6 +76,7 @@ Model *model_classes(Lower *l, Parts *parts)
 		is_layer[m->instances[i].cls] = true;
 	for (uint32_t i = 0; i < m->nclasses; i++)
 		make_class(&m->classes[i], parts->parts.v[i], class_name(l, parts, i, is_layer));
+	check_shared(l, m);
 	m->num_layers = (int)n - 2;
 	m->vocab_size = vocabulary(m);
 	m->nsizes = l->nsizes;

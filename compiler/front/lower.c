@@ -109,7 +109,8 @@ Model *model_lower(Arena *a, Diag *d, const Program *p, const LowerOptions *opt)
 	lower_sizes(&l);
 	if (l.failed || !lower_parts(&l, &parts) || l.stopped)
 		return NULL;
-	return model_classes(&l, &parts);
+	Model *m = model_classes(&l, &parts);
+	return l.failed ? NULL : m;
 }
 
 Model *model_load(Arena *a, Diag *d, const ModelSource *src, const LowerOptions *opt)

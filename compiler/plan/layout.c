@@ -1,11 +1,14 @@
 /* layout.c - units: per instance the trained weights, the weights without gradient, the float32
  * buffers, and the local experts, each flat and padded so that the members of its group own equal
  * slices. Tensors start at multiples of 16 elements. Units follow instances, so their composition
- * does not depend on the pipeline: the gradient norm is the same for every layout.
+ * does not depend on the pipeline: the gradient norm is the same for every layout. A tensor that
+ * several instances name lies in the unit of the first; they all add to its one gradient.
  */
 #include "layout.h"
 
 #include <string.h>
+
+#include "../base/map.h"
 
 enum { ALIGN_ELEMS = 16, ALIGN_BYTES = 256 };
 
@@ -65,12 +68,17 @@ static void init_law(RtTensor *t, const WeightDecl *w, bool entry, bool exit_)
 	}
 }
 
+static char *tensor_name(Arena *a, const Model *m, const Instance *inst, uint32_t w)
+{
+	return arena_printf(a, "%s%s", inst->prefix, m->classes[inst->cls].weights[w].name);
+}
+
 static RtTensor make_tensor(Arena *a, const Model *m, const Instance *inst, uint32_t w, bool grad,
                             int order)
 {
 	const WeightDecl *d = &m->classes[inst->cls].weights[w];
 	RtTensor t = {.unit = -1, .grad = grad, .order = order, .stored = rt_dtype(d->type.dtype)};
-	t.name = arena_printf(a, "%s%s", inst->prefix, d->name);
+	t.name = tensor_name(a, m, inst, w);
 	int first = d->stacked ? 1 : 0;
 	t.experts = d->stacked ? d->type.dim[0].n : 0;
 	t.ndim = d->type.rank - first;
@@ -124,53 +132,102 @@ static void close_unit(Layout *l, const PlanInput *in, RtUnit *u)
 	l->bytes.optimizer += 2 * round_up(shard * stored, ALIGN_BYTES);
 }
 
-static void layout_instance(Arena *a, Layout *l, const PlanInput *in, uint32_t i)
+enum { USED = 1, TRAINED = 2 };
+
+/* One rank's layout in the making. */
+typedef struct Laying {
+	Arena *a;
+	Layout *l;
+	const PlanInput *in;
+	VEC(uint32_t) instances; /* of the rank, in order */
+	Map uses;                /* tensor name -> USED, TRAINED by any of them */
+	Map known;               /* tensor name -> index into l->tensors */
+} Laying;
+
+static void find_uses(Laying *y, uint32_t i)
+{
+	const Instance *inst = &y->in->model->instances[i];
+	const LayerClass *c = &y->in->model->classes[inst->cls];
+	const Fn *f = y->in->f[inst->cls], *b = y->in->b[inst->cls];
+	for (uint32_t w = 0; w < c->nweights; w++) {
+		const char *name = tensor_name(y->a, y->in->model, inst, w);
+		int64_t use = 0;
+		map_get(&y->uses, name, &use);
+		if (fn_uses(b, BUF_WGRAD, w))
+			use |= USED | TRAINED;
+		if (fn_uses(f, BUF_WEIGHT, w) || fn_uses(b, BUF_WEIGHT, w) || is_balanced(c, w))
+			use |= USED;
+		map_set(&y->uses, name, use);
+	}
+}
+
+/* The unit for tensors of this kind in the instance, new if it is the first. */
+static RtUnit *unit_for(Laying *y, const Instance *inst, const WeightDecl *d, UnitKind k, int *unit)
 {
 	static const char *const suffix[UNIT_KINDS] = {"", "frozen", "buffers", "experts"};
-	const Instance *inst = &in->model->instances[i];
-	const LayerClass *c = &in->model->classes[inst->cls];
-	const Fn *f = in->f[inst->cls], *b = in->b[inst->cls];
-	int unit[UNIT_KINDS] = {-1, -1, -1, -1}, order = plan_model_order(in->model, i);
-	WeightPlace *place = l->place[i] = ARENA_ARRAY(a, WeightPlace, c->nweights + 1);
 	const char *base = inst->is_entry ? "entry." : inst->is_exit ? "exit." : inst->prefix;
+	if (*unit < 0) {
+		vec_push(y->a, &y->l->units,
+		         ((RtUnit){.name = arena_printf(y->a, "%s%s", base, suffix[k]),
+		                   .group = k == UNIT_EXPERTS ? RT_GROUP_EXPERT : RT_GROUP_DP,
+		                   .stored = rt_dtype(d->type.dtype),
+		                   .dtype = d->buffer ? RT_f32 : rt_dtype(y->in->compute)}));
+		*unit = (int)y->l->units.n - 1;
+	}
+	return &y->l->units.v[*unit];
+}
+
+static WeightPlace place_tensor(Laying *y, RtTensor t, const Instance *inst, const WeightDecl *d, bool used,
+                                int unit[UNIT_KINDS])
+{
+	UnitKind k = unit_kind(d, t.grad);
+	if (used) {
+		RtUnit *u = unit_for(y, inst, d, k, &unit[k]);
+		t.unit = unit[k];
+		t.off = u->elems;
+		u->elems = (int64_t)round_up((uint64_t)(u->elems + local_elems(y->in, d)), ALIGN_ELEMS);
+		u->trained |= t.grad;
+	}
+	map_set(&y->known, t.name, y->l->tensors.n);
+	vec_push(y->a, &y->l->tensors, t);
+	return (WeightPlace){t.unit, t.off, (int)y->l->tensors.n - 1};
+}
+
+static void layout_instance(Laying *y, uint32_t i)
+{
+	const Model *m = y->in->model;
+	const Instance *inst = &m->instances[i];
+	const LayerClass *c = &m->classes[inst->cls];
+	int unit[UNIT_KINDS] = {-1, -1, -1, -1}, order = plan_model_order(m, i);
+	WeightPlace *place = y->l->place[i] = ARENA_ARRAY(y->a, WeightPlace, c->nweights + 1);
 	for (uint32_t w = 0; w < c->nweights; w++) {
-		const WeightDecl *d = &c->weights[w];
-		bool grad = fn_uses(b, BUF_WGRAD, w);
-		bool used = grad || fn_uses(f, BUF_WEIGHT, w) || fn_uses(b, BUF_WEIGHT, w) || is_balanced(c, w);
-		RtTensor t = make_tensor(a, in->model, inst, w, grad, order + (int)w);
-		place[w] = (WeightPlace){.unit = -1, .tensor = (int)l->tensors.n};
-		if (used) {
-			UnitKind k = unit_kind(d, grad);
-			if (unit[k] < 0) {
-				vec_push(a, &l->units,
-				         ((RtUnit){.name = arena_printf(a, "%s%s", base, suffix[k]), .trained = grad,
-				                   .group = k == UNIT_EXPERTS ? RT_GROUP_EXPERT : RT_GROUP_DP,
-				                   .stored = rt_dtype(d->type.dtype),
-				                   .dtype = d->buffer ? RT_f32 : rt_dtype(in->compute)}));
-				unit[k] = (int)l->units.n - 1;
-			}
-			RtUnit *u = &l->units.v[unit[k]];
-			t.unit = place[w].unit = unit[k];
-			t.off = place[w].off = u->elems;
-			u->elems = (int64_t)round_up((uint64_t)(u->elems + local_elems(in, d)), ALIGN_ELEMS);
-			u->trained |= grad;
+		const char *name = tensor_name(y->a, m, inst, w);
+		int64_t use = 0, at;
+		map_get(&y->uses, name, &use);
+		if (map_get(&y->known, name, &at)) {
+			const RtTensor *t = &y->l->tensors.v[at];
+			place[w] = (WeightPlace){t->unit, t->off, (int)at};
+			continue;
 		}
-		vec_push(a, &l->tensors, t);
+		RtTensor t = make_tensor(y->a, m, inst, w, (use & TRAINED) != 0, order + (int)w);
+		place[w] = place_tensor(y, t, inst, &c->weights[w], (use & USED) != 0, unit);
 	}
 	for (int k = 0; k < UNIT_KINDS; k++)
 		if (unit[k] >= 0)
-			close_unit(l, in, &l->units.v[unit[k]]);
+			close_unit(y->l, y->in, &y->l->units.v[unit[k]]);
 }
 
 Layout layout_rank(Arena *a, const PlanInput *in, int pp_rank)
 {
 	Layout l = {0};
+	Laying y = {.a = a, .l = &l, .in = in, .uses = map_new(a), .known = map_new(a)};
 	l.place = ARENA_ARRAY(a, WeightPlace *, in->model->ninstances);
 	for (uint32_t s = 0; s < in->nstages; s++)
-		for (uint32_t i = in->stages[s].first; in->stages[s].pp_rank == pp_rank; i++) {
-			layout_instance(a, &l, in, i);
-			if (i == in->stages[s].last)
-				break;
-		}
+		for (uint32_t i = in->stages[s].first; in->stages[s].pp_rank == pp_rank && i <= in->stages[s].last; i++)
+			vec_push(a, &y.instances, i);
+	for (uint32_t i = 0; i < y.instances.n; i++)
+		find_uses(&y, y.instances.v[i]);
+	for (uint32_t i = 0; i < y.instances.n; i++)
+		layout_instance(&y, y.instances.v[i]);
 	return l;
 }

@@ -1,0 +1,1 @@
+glmc plan ../inputs/tied.glm --recipe ../inputs/base.yaml
