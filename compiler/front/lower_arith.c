@@ -30,6 +30,18 @@ bool lower_need_float(Lower *l, Span at, const Value *x, const char *what)
 	return false;
 }
 
+/* The experts of a stacked weight are spread over the ranks: only rows sent to them meet it. */
+static bool refuse_stacked(Lower *l, Op op, Span at, const Value *in, uint32_t nin)
+{
+	for (uint32_t k = 0; k < nin && op != OP_matmul; k++)
+		if (in[k].weight && l->part->weights.v[in[k].weight - 1].stacked) {
+			if (lower_error(l, at, "a weight of experts can only stand right of `@`"))
+				lower_note_operand(l, &in[k]);
+			return true;
+		}
+	return false;
+}
+
 Value lower_add(Lower *l, Op op, Span at, const char *what, const Value *in, uint32_t nin,
                 const int64_t *ints, const double *floats)
 {
@@ -39,6 +51,8 @@ Value lower_add(Lower *l, Op op, Span at, const char *what, const Value *in, uin
 	int64_t i[MAX_INT] = {0};
 	double f[2] = {0};
 	uint32_t nout = 0;
+	if (refuse_stacked(l, op, at, in, nin))
+		return value_error();
 	for (uint32_t k = 0; k < nin && k < MOST; k++) {
 		types[k] = *lower_type(l, &in[k]);
 		vals[k] = in[k].v;

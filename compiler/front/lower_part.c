@@ -221,10 +221,14 @@ static void exit_part(Lower *l, Parts *parts, const StmtList *s, uint32_t begin)
 	begin_part(l);
 	run(l, s, begin, s->n - 1);
 	Value loss = l->stopped ? value_error() : lower_expr(l, ret->exprs.v[0]);
-	if (loss.kind == VK_TENSOR && lower_type(l, &loss)->rank == 0 &&
-	    lower_type(l, &loss)->dtype == DT_f64)
+	bool is_loss = loss.kind == VK_TENSOR && lower_type(l, &loss)->rank == 0 &&
+	               lower_type(l, &loss)->dtype == DT_f64;
+	if (is_loss && graph_def(p->g, loss.v)->op == OP_cross_entropy)
 		graph_output(p->g, PORT_LOSS, "loss", 0, loss.v);
-	else if (loss.kind != VK_ERROR &&
+	else if (is_loss && lower_error(l, ret->exprs.v[0]->span, "forward returns the cross_entropy itself, not "
+	                                                          "what is computed from it"))
+		diag_help(l->diag, "it is summed over the tokens; the step divides by the number of labels");
+	else if (!is_loss && loss.kind != VK_ERROR &&
 	         lower_error(l, ret->exprs.v[0]->span, "forward returns the loss, this is %s",
 	                     lower_describe(l, &loss)))
 		diag_help(l->diag, "return cross_entropy(logits, labels)");
