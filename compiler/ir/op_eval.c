@@ -629,6 +629,19 @@ void eval_cross_entropy(EvalCall *c)
 		y[0] += token_loss(in(c, 0) + t * n, n, in(c, 1)[t], p);
 }
 
+/* dlogits = softmax - onehot(label), 0 for an ignored token */
+void eval_cross_entropy_grad(EvalCall *c)
+{
+	int64_t n = arg(c, 0)->row;
+	double *y = eval_result(c, 0), *d = eval_result(c, 1), *p = ARENA_ARRAY(c->e->a, double, n);
+	for (int64_t t = 0; t < arg(c, 0)->rows; t++) {
+		double label = in(c, 1)[t];
+		y[0] += token_loss(in(c, 0) + t * n, n, label, p);
+		for (int64_t i = 0; i < n && label >= 0; i++)
+			d[t * n + i] = p[i] - (i == (int64_t)label);
+	}
+}
+
 /* The logits x w' of one token. */
 static void project(const EvalCall *c, int64_t t, double *logits)
 {

@@ -341,8 +341,8 @@ static void grad_linear_cross_entropy(GradCall *c)
 
 static void grad_cross_entropy(GradCall *c)
 {
-	(void)c;
-	ice("cross_entropy is differentiated together with its projection only");
+	uint32_t g = graph_add(c->g, OP_cross_entropy_grad, c->n.span, c->n.in, 2, c->n.i, c->n.f);
+	give(c, 0, c->g->nodes.v[g].out[1]);
 }
 
 /* ---- rules that others share, and operators without a gradient ---- */
@@ -376,6 +376,7 @@ NO_GRADIENT(every_key)
 NO_GRADIENT(top_k)
 NO_GRADIENT(balanced_ids)
 NO_GRADIENT(embedding_grad)
+NO_GRADIENT(cross_entropy_grad)
 NO_GRADIENT(linear_cross_entropy_grad)
 
 typedef void GradRule(GradCall *c);

@@ -471,6 +471,12 @@ const char *shape_cross_entropy(ShapeCall *c)
 	return wrong ? wrong : want_rows(c, 1);
 }
 
+const char *shape_cross_entropy_grad(ShapeCall *c)
+{
+	c->out[1] = c->in[0];
+	return shape_cross_entropy(c);
+}
+
 const char *shape_linear_cross_entropy(ShapeCall *c)
 {
 	const char *wrong = want_rank(c, 0, 2);

@@ -119,9 +119,19 @@ static void make_head_matmul(Maker *m)
 
 static void make_cross_entropy(Maker *m)
 {
+	define(m, "V", dim(in_type(m, 0), 1));
+	add_operands(m);
+	add_results(m);
+	m->k.args[m->k.nargs++] = (TemplateArg){.rows = ROWS_T, .row_bytes = 8};
+	finish(m, op_name(m->n->op), "cross_entropy.h", "SCRATCH_BYTES");
+}
+
+static void make_head(Maker *m)
+{
 	bool grad = m->n->op == OP_linear_cross_entropy_grad;
 	const Type *x = in_type(m, 0), *w = in_type(m, 1);
 	define(m, "GRAD", grad);
+	define(m, "ACC", grad && accumulates(m, 2));
 	define(m, "D", dim(x, 1));
 	define(m, "V", dim(w, 0));
 	add_operands(m);
@@ -205,7 +215,8 @@ TemplateKernel template_make(Arena *a, const Graph *g, const Node *n, const bool
 	case OP_matmul: make_matmul(&m); break;
 	case OP_head_matmul: make_head_matmul(&m); break;
 	case OP_linear_cross_entropy:
-	case OP_linear_cross_entropy_grad: make_cross_entropy(&m); break;
+	case OP_linear_cross_entropy_grad: make_head(&m); break;
+	case OP_cross_entropy_grad: make_cross_entropy(&m); break;
 	case OP_attention: make_attention(&m, 3, "attention.h", "SCRATCH_BYTES"); break;
 	case OP_attention_grad: make_attention(&m, 6, "attention_grad.h", "SCRATCH_BYTES"); break;
 	case OP_select_keys: make_select_keys(&m); break;

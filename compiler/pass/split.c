@@ -130,7 +130,7 @@ static Graph *make_f(const Splitter *s)
 static void output_loss(Graph *b)
 {
 	for (uint32_t i = 0; i < b->nodes.n; i++)
-		if (b->nodes.v[i].op == OP_linear_cross_entropy_grad)
+		if (b->nodes.v[i].op == OP_linear_cross_entropy_grad || b->nodes.v[i].op == OP_cross_entropy_grad)
 			graph_output(b, PORT_LOSS, "loss", 0, b->nodes.v[i].out[0]);
 }
 

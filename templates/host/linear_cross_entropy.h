@@ -1,11 +1,11 @@
 /* linear_cross_entropy.h - the head: logits, softmax cross-entropy and, with GRAD, its gradient.
  *
  *     loss = sum over labels[t] >= 0 of  log sum_v exp(x[t].w[v]) - x[t].w[labels[t]]
- *     dlogits = softmax - onehot;  dx = dlogits w;  dw += dlogits' x
+ *     dlogits = softmax - onehot;  dx = dlogits w;  dw = dlogits' x
  *
  * arg: x f32[T,D], w f32[V,D], labels i32[T] (-100 ignored), loss f64[1] (written), with GRAD
- * dx f32[T,D] (written) and dw f32[V,D] (added to), then work: SLICE * (4 * V + 8) bytes.
- * Parameters: KERNEL, D, V, GRAD.
+ * dx f32[T,D] (written) and dw f32[V,D] (written; with ACC added to), then work: SLICE * (4 * V + 8)
+ * bytes. Parameters: KERNEL, D, V, GRAD, ACC.
  *
  * Tokens go in slices of SLICE, so only SLICE * V logits ever exist; dlogits overwrites them. Every
  * element of dw is one chain over ascending tokens whatever the slices. The loss is added in
@@ -19,11 +19,12 @@
 #ifndef GRAD
 #define GRAD 1
 #endif
-
-#include <math.h>
+#ifndef ACC
+#define ACC 1
+#endif
 
 #include "gemm_core.h"
-#include "vmath.h"
+#include "token_loss.h"
 
 #define SLICE 128
 #define SCRATCH_BYTES GEMM_SCRATCH
@@ -38,29 +39,8 @@ typedef struct Head {
 static void softmax_row(void *ctx, int64_t r, int thread)
 {
 	const Head *h = ctx;
-	const int32_t label = ((const int32_t *)h->c->arg[2])[h->t0 + r];
-	float *z = h->logits + r * V, most = z[0];
-	float sum = 0;
 	(void)thread;
-	h->loss[r] = 0;
-	if (label < 0) {
-		memset(z, 0, (size_t)V * 4);
-		return;
-	}
-	_Pragma("omp simd reduction(max:most)")
-	for (int64_t v = 0; v < V; v++)
-		most = z[v] > most ? z[v] : most;
-	const float at = z[label];
-	_Pragma("omp simd reduction(+:sum)")
-	for (int64_t v = 0; v < V; v++) {
-		z[v] = vm_exp(z[v] - most);
-		sum += z[v];
-	}
-	h->loss[r] = log((double)sum) + (double)most - (double)at;
-	const float inverse = 1.0f / sum;
-	for (int64_t v = 0; v < V; v++)
-		z[v] *= inverse;
-	z[label] -= 1.0f;
+	h->loss[r] = token_loss(h->logits + r * V, V, ((const int32_t *)h->c->arg[2])[h->t0 + r]);
 }
 
 void KERNEL(const RtCall *c);
@@ -70,6 +50,10 @@ void KERNEL(const RtCall *c)
 	float *work = c->arg[GRAD ? 6 : 4];
 	Head h = {.c = c, .logits = work, .loss = (double *)(void *)(work + (int64_t)SLICE * V)};
 	double loss = 0;
+#if GRAD
+	if (!ACC && c->env->T == 0)
+		memset(c->arg[5], 0, (size_t)V * D * 4);
+#endif
 	for (h.t0 = 0; h.t0 < c->env->T; h.t0 += SLICE) {
 		const float *x = (const float *)c->arg[0] + h.t0 * D, *w = c->arg[1];
 		h.rows = c->env->T - h.t0 < SLICE ? c->env->T - h.t0 : SLICE;
@@ -82,7 +66,7 @@ void KERNEL(const RtCall *c)
 #if GRAD
 		Gemm dx = {.form = 1, .m = h.rows, .n = D, .k = V, .a = h.logits, .b = w,
 		           .c = (float *)c->arg[4] + h.t0 * D, .lda = V, .ldb = D, .ldc = D};
-		Gemm dw = {.form = 2, .acc = 1, .m = V, .n = D, .k = h.rows, .a = h.logits, .b = x, .c = c->arg[5],
+		Gemm dw = {.form = 2, .acc = ACC || h.t0 > 0, .m = V, .n = D, .k = h.rows, .a = h.logits, .b = x, .c = c->arg[5],
 		           .lda = V, .ldb = D, .ldc = D};
 		gemm_run(c, &dx, gemm_same, 1, h.rows, D);
 		gemm_run(c, &dw, gemm_same, 1, V, D);
