@@ -26,7 +26,10 @@ LAYOUTS = {"two_routed": [{"pp": 2, "ep": 2, "layers_per_stage": 1, "checkpointi
                           {"ep": 2, "glmc": {"expert_capacity": 0.25}}],
            "mla_direct": [{"pp": 2, "ep": 2}],
            "geglu": [{"pp": 4, "schedule": "1f1b"}],
-           "glm4_moe": [{"pp": 2, "ep": 2}]}
+           "glm4_moe": [{"pp": 2, "ep": 2}],
+           "carried": [{"pp": 2, "layers_per_stage": 1}, {"pp": 4, "schedule": "1f1b", "checkpointing": "true"}],
+           "weights": [{"ep": 2, "glmc": {"expert_capacity": 0.25}}],
+           "tied": [{"ep": 2}]}
 
 
 def random_rows(vocab, lengths, seed):
