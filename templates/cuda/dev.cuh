@@ -75,14 +75,16 @@ DEV int lane_id() { return (int)(threadIdx.x & 31); }
 
 /* ---- warps ---- */
 
-/* shfl, shfl_xor, shfl_up, shfl_down - another lane's 4-byte value; no memory ordering. up and down
- * keep the own value where there is no such lane. */
+/* shfl, shfl_xor, shfl_up, shfl_down - another lane's value of 4 or 8 bytes; no memory ordering. up and
+ * down keep the own value where there is no such lane. */
 template <class Type> DEV Type shfl(Type v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
 template <class Type> DEV Type shfl_xor(Type v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 template <class Type> DEV Type shfl_up(Type v, int n) { return __shfl_up_sync(0xffffffffu, v, (u32)n); }
 template <class Type> DEV Type shfl_down(Type v, int n) { return __shfl_down_sync(0xffffffffu, v, (u32)n); }
 /* ballot - bit i is lane i's predicate. */
 DEV u32 ballot(bool p) { return __ballot_sync(0xffffffffu, p); }
+/* match_any - the lanes whose value is equal to this one's, as bits. */
+DEV u32 match_any(u32 v) { return __match_any_sync(0xffffffffu, v); }
 /* warp_sync - the lanes' earlier plain accesses are ordered before their later ones. */
 DEV void warp_sync() { __syncwarp(); }
 /* warp_id - the same in all lanes, and known to be so by the compiler. */

@@ -80,11 +80,12 @@ DEV int lane_id() { return simt::thread_number() & 31; }
 
 template <class Type> DEV Type shuffle_from(Type v, int from)
 {
-	static_assert(sizeof(Type) == 4, "shuffles move 4 bytes");
-	u32 x;
-	memcpy(&x, &v, 4);
-	x = simt::shuffle(x, (u32)from);
-	memcpy(&v, &x, 4);
+	static_assert(sizeof(Type) == 4 || sizeof(Type) == 8, "shuffles move 4 or 8 bytes");
+	u32 x[sizeof(Type) / 4];
+	memcpy(x, &v, sizeof(Type));
+	for (u32 &word : x)
+		word = simt::shuffle(word, (u32)from);
+	memcpy(&v, x, sizeof(Type));
 	return v;
 }
 template <class Type> DEV Type shfl(Type v, int lane) { return shuffle_from(v, lane & 31); }
@@ -98,6 +99,13 @@ template <class Type> DEV Type shfl_down(Type v, int n)
 	return shuffle_from(v, lane_id() + n < 32 ? lane_id() + n : lane_id());
 }
 DEV u32 ballot(bool p) { return simt::vote(p); }
+DEV u32 match_any(u32 v)
+{
+	u32 equal = 0;
+	for (int lane = 0; lane < 32; lane++)
+		equal |= (u32)(shfl(v, lane) == v) << lane;
+	return equal;
+}
 DEV void warp_sync() { simt::warp_barrier(); }
 DEV int warp_id() { return shfl(thread_id() / 32, 0); }
 DEV bool elect_one() { return simt::elect(); }

@@ -16,12 +16,15 @@ KERNEL void warp_kernel(const GRID_CONSTANT GlmcCall c)
 	out[5 * n + t] = (u32)warp_id();
 	out[6 * n + t] = elect_one();
 	out[7 * n + t] = (u32)(popcount(own) * 100 + first_bit(own << 3));
+	out[8 * n + t] = match_any(own % 5);
+	u64 wide = shfl_xor((u64)own << 32 | (u32)lane, 3);
+	out[9 * n + t] = (u32)(wide >> 32) + (u32)wide;
 }
 
 static void test_warp()
 {
 	const int blocks = 3, threads = 96, n = blocks * threads;
-	Array<u32> out(8 * n);
+	Array<u32> out(10 * n);
 	GlmcCall c = {};
 	c.arg[0] = out.data();
 	for (u64 seed = 1; seed <= SEEDS; seed++) {
@@ -31,10 +34,14 @@ static void test_warp()
 		for (int t = 0; t < n; t++) {
 			int lane = t % 32, base = t - lane;
 			auto own = [](int i) { return (u32)i * 7 + 1; };
-			u32 want[8] = {own(base + 5), own(base + (lane ^ 9)), own(lane >= 3 ? t - 3 : t),
+			u32 equal = 0;
+			for (int i = 0; i < 32; i++)
+				equal |= (u32)(own(base + i) % 5 == own(t) % 5) << i;
+			u32 want[10] = {own(base + 5), own(base + (lane ^ 9)), own(lane >= 3 ? t - 3 : t),
 			               own(lane + 4 < 32 ? t + 4 : t), 0x92492492u, (u32)(t % threads / 32), lane == 0,
-			               (u32)(__builtin_popcount(own(t)) * 100 + __builtin_ctz(own(t)) + 3)};
-			for (int i = 0; i < 8; i++)
+			               (u32)(__builtin_popcount(own(t)) * 100 + __builtin_ctz(own(t)) + 3), equal,
+			               own(base + (lane ^ 3)) + (u32)(lane ^ 3)};
+			for (int i = 0; i < 10; i++)
 				if (out[(size_t)(i * n + t)] != want[i])
 					check(false, "warp primitive");
 		}
