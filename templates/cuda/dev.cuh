@@ -529,6 +529,9 @@ template <int COLS, int TB> DEV void wgmma_rs(float (&d)[COLS / 2], const u32 (&
 DEV float bf16_lo(u32 two) { return as_f32(two << 16); }
 DEV float bf16_hi(u32 two) { return as_f32(two & 0xffff0000u); }
 
+/* lane_rank - how many lanes of a set (bits) come before this one. */
+DEV int lane_rank(u32 lanes) { return popcount(lanes & ((1u << lane_id()) - 1)); }
+
 /* swizzle_128 - where byte `offset` of a 1024-byte aligned tile of 128-byte rows lies under the
  * 128-byte swizzle that TMA writes and wgmma reads: 16-byte chunks of row r are permuted by r % 8. */
 DEV u32 swizzle_128(u32 offset) { return offset ^ (offset >> 3 & 0x70); }
