@@ -294,6 +294,7 @@ static const char *add_node(Read *r, const NodeText *t)
 		                          : graph_weight(r->g, s, (uint32_t)t->i[0], &t->type[0]);
 		if (t->type[0].rank && t->type[0].dim[0].kind == DIM_R && t->type[0].dim[0].id >= r->g->rows)
 			r->g->rows = t->type[0].dim[0].id + 1;
+		vec_last(&r->g->nodes).wgrad = t->wgrad;
 		vec_push(r->a, &r->vals, v);
 		return NULL;
 	}
@@ -313,8 +314,11 @@ static const char *add_node(Read *r, const NodeText *t)
 			return arena_printf(r->a, "result %u is %s", k, type_text(r->a, &out[k]));
 	uint32_t made = graph_add(r->g, t->op, s, t->in, t->nin, ints, t->f);
 	r->g->nodes.v[made].wgrad = t->wgrad;
-	for (uint32_t k = 0; k < nout; k++)
-		vec_push(r->a, &r->vals, r->g->nodes.v[made].out[k]);
+	for (uint32_t k = 0; k < nout; k++) { /* equal types, but the written one has names */
+		Val v = r->g->nodes.v[made].out[k];
+		r->g->vals.v[v.i - 1].type = t->type[k];
+		vec_push(r->a, &r->vals, v);
+	}
 	return NULL;
 }
 

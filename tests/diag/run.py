@@ -25,12 +25,13 @@ RUN = {
     "model": "glmc check {file}",
     "recipe": "glmc plan {models}/glm5_tiny.glm --recipe {file}",
     "config": "glmc check {models}/glm5.glm --config {file}",
+    "gir": "glmc check --from=gir {file}",
     "command": None,
     "rank": None,
     "data": "{one}/rank-000 --dataset.path_or_dataset={file}",
     "checkpoint": None,
 }
-INPUTS = (".glm", ".yaml", ".json", ".jsonl", ".cmd", ".edit")
+INPUTS = (".glm", ".gir", ".yaml", ".json", ".jsonl", ".cmd", ".edit")
 
 
 def cases():
