@@ -76,8 +76,10 @@ void rt_dev_call(Rt *rt, int stream, int kernel, int64_t blocks, void *const *ar
                  int nint)
 {
 	RtCall call = {.arg = arg, .n = n, .env = &rt->env, .pool = rt->pool};
+	RtSpan span = rt_profile_begin(rt->profile);
 	(void)stream, (void)blocks, (void)narg, (void)nint;
 	rt->dev->kernel[kernel](&call);
+	rt_profile_end(rt->profile, span, kernel, RT_LAUNCH);
 }
 
 void rt_dev_launch(Rt *rt, const RtInstr *in)

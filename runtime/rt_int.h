@@ -9,6 +9,7 @@
 #include "rt_kernel.h"
 #include "rt_own.h"
 #include "rt_pool.h"
+#include "rt_profile.h"
 #include "rt_prog.h"
 
 enum { RT_OK = 0, RT_EUSAGE = 2, RT_EENV = 3, RT_EDATA = 4, RT_ECOMM = 5, RT_ENUMERIC = 6, RT_EMEMORY = 7 };
@@ -32,6 +33,7 @@ struct Rt {
 	const char *dump_dir;
 	int64_t dump_step;       /* -1 none */
 	bool trace;
+	RtProfile *profile;      /* NULL unless asked for */
 	double last_time;        /* end of the previous step */
 };
 

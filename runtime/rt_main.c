@@ -123,7 +123,8 @@ static void print_help(const RtProg *p)
 	       "  --dump-step K           write gradients and parameters of step K\n"
 	       "  --dump-dir DIR          there\n"
 	       "  --info                  print program and memory and end\n"
-	       "  --a.b.c=value           override a key of the recipe that does not shape the program\n",
+	       "  --a.b.c=value           override a key of the recipe that does not shape the program\n\n"
+	       "environment: RT_TRACE=1 prints every instruction, RT_PROFILE=1 at the end the time of each kernel\n",
 	       p->model, p->pp_rank, p->pp, p->world);
 }
 
@@ -290,7 +291,10 @@ int main(int argc, char **argv)
 	rt_comm_where(rt->comm, -1, "reading weights");
 	reserve(rt);
 	rt_weights_load(rt);
+	rt->profile = rt_profile_new(rt->p);
 	train(rt);
+	rt_profile_print(rt->profile, rt->rank);
+	rt_profile_free(rt->profile);
 	rt_comm_where(rt->comm, rt->p->ninstr, "end");
 	rt_comm_barrier(rt->comm);
 	rt_comm_free(rt->comm);

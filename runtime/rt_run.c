@@ -49,6 +49,7 @@ static void run_one(Rt *rt, int at)
 {
 	const RtInstr *in = &rt->p->instrs[at];
 	uint64_t bytes = in->row_bytes * (uint64_t)rt->env.T;
+	RtSpan span = rt_profile_begin(rt->profile);
 	switch (in->op) {
 	case RT_LAUNCH: rt_dev_launch(rt, in); break;
 	case RT_SEND: rt_comm_send(rt->comm, in->stream, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
@@ -65,6 +66,7 @@ static void run_one(Rt *rt, int at)
 	case RT_RECORD: rt_dev_record(rt, in->stream, in->event); break;
 	case RT_WAIT: rt_dev_wait(rt, in->stream, in->event); break;
 	}
+	rt_profile_end(rt->profile, span, -1, in->op);
 }
 
 /* A step at the end of an epoch may lack its last microbatches, on all ranks alike: their
@@ -107,6 +109,7 @@ static void put_batch(Rt *rt)
 
 void rt_run_step(Rt *rt)
 {
+	rt_profile_step(rt->profile);
 	put_batch(rt);
 	rt_dev_finish(rt);
 	run_range(rt, 0, rt->p->ninstr);
