@@ -143,6 +143,12 @@ static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
 	}
 }
 
+/* An operand of one number per row is read once per row, into a variable: loops over it vectorise. */
+static bool is_scalar_input(const RowArg *a, const Graph *g)
+{
+	return a->kind == ROW_IN && type_row(graph_type(g, a->val)) == 1;
+}
+
 static void eval_leaf(Gen *g, Text *t, Val root, const char *flat, bool identical)
 {
 	uint32_t k = root.i - 1;
@@ -154,7 +160,9 @@ static void eval_leaf(Gen *g, Text *t, Val root, const char *flat, bool identica
 	}
 	if (g->p.stored[k])
 		g->read_buf[k] = true;
-	if (g->p.arg[k])
+	if (g->p.arg[k] && is_scalar_input(&g->p.args.v[g->p.arg[k] - 1], g->p.g))
+		text_add(t, "s%d", g->p.arg[k] - 1);
+	else if (g->p.arg[k])
 		text_add(t, "a%d[%s]", g->p.arg[k] - 1, flat);
 	else
 		text_add(t, "b%u[%s]", g->p.id[k], flat);
@@ -507,6 +515,8 @@ static void declare_args(const Gen *g, Text *t)
 		else if (type_has_rows(ty))
 			text_add(t, " + r * %lld", (long long)type_row(ty));
 		text_add(t, ";\n");
+		if (is_scalar_input(a, g->p.g))
+			text_add(t, "\t\tconst %s s%u = a%u[0];\n", c_type(ty->dtype), i, i);
 	}
 }
 
