@@ -9,9 +9,18 @@
  */
 #ifndef KERNEL
 #define KERNEL gemm
+#endif
+#ifndef FORM
 #define FORM 0
+#endif
+#ifndef N
 #define N 256
+#endif
+#ifndef K
 #define K 256
+#endif
+#ifndef M
+#define M 256
 #endif
 #ifndef ROWS_R
 #define ROWS_R 0
@@ -23,6 +32,8 @@
 #define GROUPS 0
 #endif
 
+#define GEMM_FORM FORM
+#define GEMM_COLUMNS N
 #include "gemm_core.h"
 
 #define SCRATCH_BYTES GEMM_SCRATCH
@@ -34,23 +45,17 @@ static Gemm gemm_make(const void *what, int64_t e)
 	const int64_t r0 = GROUPS ? c->env->group[e] : 0, r1 = GROUPS ? c->env->group[e + 1] : all;
 	const float *a = c->arg[0], *b = c->arg[1];
 	float *to = c->arg[2];
-#if FORM == 2
-	return (Gemm){.form = 2, .acc = ACC, .m = M, .n = N, .k = r1 - r0, .a = a + r0 * M, .b = b + r0 * N,
-	              .c = to + e * M * N, .lda = M, .ldb = N, .ldc = N};
-#else
+	if (FORM == 2)
+		return (Gemm){.form = 2, .acc = ACC, .m = M, .n = N, .k = r1 - r0, .a = a + r0 * M, .b = b + r0 * N,
+		              .c = to + e * M * N, .lda = M, .ldb = N, .ldc = N};
 	return (Gemm){.form = FORM, .acc = ACC, .m = r1 - r0, .n = N, .k = K, .a = a + r0 * K,
 	              .b = b + e * (int64_t)N * K, .c = to + r0 * N, .lda = K, .ldb = FORM ? N : K, .ldc = N};
-#endif
 }
 
 void KERNEL(const RtCall *c);
 
 void KERNEL(const RtCall *c)
 {
-#if FORM == 2
-	const int64_t rows = M;
-#else
-	const int64_t rows = ROWS_R ? c->env->R : c->env->T;
-#endif
-	gemm_run(c, c, gemm_make, GROUPS ? GROUPS : 1, GROUPS ? 0 : rows, N);
+	const int64_t rows = (ROWS_R ? c->env->R : c->env->T) / (GROUPS ? GROUPS : 1);
+	gemm_run(c, c, gemm_make, GROUPS ? GROUPS : 1, FORM == 2 ? M : rows, N);
 }

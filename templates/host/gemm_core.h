@@ -8,10 +8,13 @@
  * accumulating and from 0 otherwise. It does not depend on tiles, neighbours or threads, so a row's
  * result does not depend on its batch, and a sum over rows may be cut in calls anywhere.
  *
- * Shape: tiles of GEMM_MR x GEMM_NR elements in registers; a panel of GEMM_NR columns of b, GEMM_KC
- * deep, is packed in thread scratch (transposed by vectors for form 0); a is read in place. A job is
- * a panel and a range of rows. Flops per byte from the second-level cache: a panel row of GEMM_NR
- * floats feeds GEMM_MR * GEMM_NR multiply-adds.
+ * Shape: tiles of at most GEMM_MR x GEMM_NR elements in registers; panels of GEMM_NR columns of b are
+ * packed in thread scratch (transposed by vectors for form 0), at most GEMM_KC deep and as many as fit; a
+ * is read in place. Flops per byte from the second-level cache: a panel row of GEMM_NR floats feeds
+ * GEMM_MR * GEMM_NR multiply-adds. Rows are shared out evenly among tiles: 25 rows are 9 + 8 + 8, not 12 + 12 + 1.
+ *
+ * Memory: products of few rows (experts) are fed by it, so a tile fetches ahead: the part of c that the
+ * next tile updates, and, a line per step of k, the next panel of b.
  *
  * A kernel may define GEMM_EPI(v, i, j) before including this file: the value stored for element
  * (i, j) whose sum is v; `gemm_ctx` (const RtCall *) is in scope.
@@ -24,6 +27,21 @@
 #include "lanes.h"
 #include "rt_kernel.h"
 
+/* A file whose products are all of one form, or have the same number of columns, says so, to spare the
+ * compiler work. */
+#ifdef GEMM_FORM
+#define GEMM_FORM_OF(g) GEMM_FORM
+#else
+#define GEMM_FORM_OF(g) ((g)->form)
+#endif
+#ifdef GEMM_COLUMNS
+#define GEMM_RAGGED (GEMM_COLUMNS % GEMM_NR != 0)
+#define GEMM_NARROW (GEMM_RAGGED && GEMM_COLUMNS % GEMM_NR <= VW)
+#else
+#define GEMM_RAGGED 1
+#define GEMM_NARROW 1
+#endif
+
 #define GEMM_NV 2                       /* vectors in a row of the tile */
 #define GEMM_NR (GEMM_NV * VW)
 #if VW == 16
@@ -32,6 +50,7 @@
 #define GEMM_MR 6
 #endif
 #define GEMM_KC 512
+#define GEMM_STEP 16                    /* steps of k, and lines fetched meanwhile */
 #define GEMM_SCRATCH (GEMM_KC * GEMM_NR * 4)
 
 typedef struct Gemm {
@@ -42,70 +61,138 @@ typedef struct Gemm {
 	int64_t lda, ldb, ldc;   /* row strides */
 } Gemm;
 
-/* One tile: rows i0 .. i0+mr-1, panel columns 0 .. nr-1 at column j0. */
-static inline __attribute__((always_inline)) void
-gemm_tile(const Gemm *g, const RtCall *gemm_ctx, const int mr, int64_t i0, int64_t j0, int64_t nr, int64_t k0,
-          int64_t kn, const float *panel, int first, int last)
+/* Lines of memory to fetch ahead: `rows` runs of `lines` lines, `stride` bytes apart. */
+typedef struct GemmAhead {
+	const char *at;
+	int64_t rows, lines, stride;
+	int64_t line;            /* of the current run, done */
+} GemmAhead;
+
+static inline void gemm_fetch(GemmAhead *f)
 {
-	const int64_t si = g->form == 2 ? 1 : g->lda, sk = g->form == 2 ? g->lda : 1;
-	const float *a = g->a + i0 * si + k0 * sk;
-	float *c = g->c + i0 * g->ldc + j0;
-	Vf s[GEMM_MR][GEMM_NV];
-	float edge[GEMM_NR];
-	(void)gemm_ctx;
-	(void)last;
-	for (int i = 0; i < mr; i++) {
-		const float *from = c + i * g->ldc;
-		if (first && !g->acc) {
-			for (int v = 0; v < GEMM_NV; v++)
-				s[i][v] = v_set(0);
+	for (int i = 0; i < GEMM_STEP && f->rows; i++) {
+		__builtin_prefetch(f->at + f->line * 64, 0, 2);
+		if (++f->line < f->lines)
 			continue;
-		}
-		if (nr < GEMM_NR) {
-			memset(edge, 0, sizeof edge);
-			memcpy(edge, from, (size_t)nr * 4);
-			from = edge;
-		}
-		for (int v = 0; v < GEMM_NV; v++)
-			s[i][v] = v_load(from + v * VW);
-	}
-	for (int64_t k = 0; k < kn; k++) {
-		Vf b[GEMM_NV];
-		for (int v = 0; v < GEMM_NV; v++)
-			b[v] = v_load(panel + k * GEMM_NR + v * VW);
-#pragma GCC unroll 12
-		for (int i = 0; i < mr; i++) {
-			const Vf x = v_set(a[i * si + k * sk]);
-			for (int v = 0; v < GEMM_NV; v++)
-				s[i][v] += x * b[v];
-		}
-	}
-	for (int i = 0; i < mr; i++) {
-		float *to = nr < GEMM_NR ? edge : c + i * g->ldc;
-		for (int v = 0; v < GEMM_NV; v++)
-			v_store(to + v * VW, s[i][v]);
-#ifdef GEMM_EPI
-		if (last)
-			for (int64_t j = 0; j < nr; j++)
-				to[j] = GEMM_EPI(to[j], i0 + i, j0 + j);
-#endif
-		if (nr < GEMM_NR)
-			memcpy(c + i * g->ldc, edge, (size_t)nr * 4);
+		f->line = 0;
+		f->at += f->stride;
+		f->rows--;
 	}
 }
 
-#define GEMM_CASE(r) \
-	case r: gemm_tile(g, ctx, r, i0, j0, nr, k0, kn, panel, first, last); break;
+/* A panel of b at work: its columns j0 .. j0+nr-1, rows k0 .. k0+kn-1, packed. */
+typedef struct GemmPanel {
+	int64_t j0, nr, k0, kn;
+	int first, last;         /* part of the sum over k */
+	const float *b;          /* the packed columns */
+	const float *next;       /* element of c where the next tile begins */
+	GemmAhead ahead;
+} GemmPanel;
 
-static void gemm_edge(const Gemm *g, const RtCall *ctx, int64_t mr, int64_t i0, int64_t j0, int64_t nr,
-                      int64_t k0, int64_t kn, const float *panel, int first, int last)
+/* Vector v of a row of c of which `left` elements exist; the others are 0. */
+static inline __attribute__((always_inline)) Vf gemm_load(const float *from, int64_t left, int v)
+{
+	float edge[VW] = {0};
+	if (!GEMM_RAGGED || left >= (v + 1) * VW)
+		return v_load(from + v * VW);
+	if (left > v * VW)
+		memcpy(edge, from + v * VW, (size_t)(left - v * VW) * 4);
+	return v_load(edge);
+}
+
+/* Stores vector v of row i of the tile, through the epilogue when its sums are complete. */
+static inline __attribute__((always_inline)) void
+gemm_store(const RtCall *gemm_ctx, const GemmPanel *p, float *c, Vf sum, int64_t i, int v)
+{
+	const int64_t n = GEMM_RAGGED && p->nr - v * VW < VW ? p->nr - v * VW : VW;
+	float edge[VW];
+	(void)gemm_ctx;
+	(void)i;
+#ifdef GEMM_EPI
+	if (p->last) {
+		v_store(edge, sum);
+		for (int64_t j = 0; j < n; j++)
+			edge[j] = GEMM_EPI(edge[j], i, p->j0 + v * VW + j);
+		sum = v_load(edge);
+	}
+#endif
+	if (n == VW) {
+		v_store(c + v * VW, sum);
+		return;
+	}
+	v_store(edge, sum);
+	if (n > 0)
+		memcpy(c + v * VW, edge, (size_t)n * 4);
+}
+
+/* s[mr][nv] += a b for k = 0 .. kn-1. Element (i, k) of a is a[i*si + k*sk]; rows of it are reached three
+ * from one pointer, which leaves them in registers. */
+static inline __attribute__((always_inline)) void
+gemm_sum(Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t kn, const float *a, int64_t si, int64_t sk,
+         const float *b)
+{
+	const float *row[GEMM_MR / 3] = {a};
+	for (int i = 1; i < GEMM_MR / 3; i++)
+		row[i] = row[i - 1] + 3 * si;
+	for (int64_t k = 0; k < kn; k++, b += GEMM_NR) {
+		Vf y[GEMM_NV];
+		for (int v = 0; v < nv; v++)
+			y[v] = v_load(b + v * VW);
+#pragma GCC unroll 12
+		for (int i = 0; i < mr; i++) {
+			const Vf x = v_set(row[i / 3][i % 3 * si]);
+			for (int v = 0; v < nv; v++)
+				s[i][v] += x * y[v];
+		}
+		for (int i = 0; i < (mr + 2) / 3; i++)
+			row[i] += sk;
+	}
+}
+
+/* One tile: rows i0 .. i0+mr-1, nv vectors of columns. */
+static inline __attribute__((always_inline)) void
+gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const int nv, int64_t i0, GemmPanel *p)
+{
+	const int64_t si = form == 2 ? 1 : g->lda, sk = form == 2 ? g->lda : 1;
+	const float *a = g->a + i0 * si + p->k0 * sk;
+	float *c = g->c + i0 * g->ldc + p->j0;
+	Vf s[GEMM_MR][GEMM_NV];
+	for (int i = 0; i < mr; i++)
+		for (int v = 0; v < nv; v++) {
+			s[i][v] = p->first && !g->acc ? v_set(0) : gemm_load(c + i * g->ldc, p->nr, v);
+			__builtin_prefetch(p->next + i * g->ldc + v * VW, 1, 3);
+		}
+	for (int64_t k = 0; k < p->kn; k += GEMM_STEP) {
+		gemm_fetch(&p->ahead);
+		gemm_sum(s, mr, nv, p->kn - k < GEMM_STEP ? p->kn - k : GEMM_STEP, a + k * sk, si, sk, p->b + k * GEMM_NR);
+	}
+	for (int i = 0; i < mr; i++)
+		for (int v = 0; v < nv; v++)
+			gemm_store(ctx, p, c + i * g->ldc, s[i][v], i0 + i, v);
+}
+
+#define GEMM_CASE(r) \
+	case r: gemm_tile(g, ctx, form, r, nv, i0, p); break;
+
+static inline __attribute__((always_inline)) void
+gemm_tiles(const Gemm *g, const RtCall *ctx, const int form, int64_t mr, const int nv, int64_t i0, GemmPanel *p)
 {
 	switch (mr) {
-		GEMM_CASE(1) GEMM_CASE(2) GEMM_CASE(3) GEMM_CASE(4) GEMM_CASE(5)
+		GEMM_CASE(1) GEMM_CASE(2) GEMM_CASE(3) GEMM_CASE(4) GEMM_CASE(5) GEMM_CASE(6)
 #if GEMM_MR > 6
-		GEMM_CASE(6) GEMM_CASE(7) GEMM_CASE(8) GEMM_CASE(9) GEMM_CASE(10) GEMM_CASE(11)
+		GEMM_CASE(7) GEMM_CASE(8) GEMM_CASE(9) GEMM_CASE(10) GEMM_CASE(11) GEMM_CASE(12)
 #endif
 	}
+}
+
+/* Rows i0 .. i0+mr-1 of the panel. */
+static void gemm_rows(const Gemm *g, const RtCall *ctx, int64_t mr, int64_t i0, GemmPanel *p)
+{
+	const int form = GEMM_FORM_OF(g);
+	if (GEMM_NARROW && p->nr <= VW)
+		gemm_tiles(g, ctx, form, mr, 1, i0, p);
+	else
+		gemm_tiles(g, ctx, form, mr, 2, i0, p);
 }
 
 /* Columns j0 .. j0+nr-1 of rows k0 .. k0+kn-1 of b, row by row; missing columns are 0. */
@@ -141,48 +228,95 @@ static void gemm_pack(const Gemm *g, int64_t j0, int64_t nr, int64_t k0, int64_t
 	}
 }
 
-/* Rows m0 .. m1-1 of the panel of columns at j0. */
-static void gemm_panel(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t m0, int64_t m1, float *panel)
+/* What to fetch while columns j0 .. j1-1 of part k0 are at work: the columns behind them, or the first
+ * ones of the next product of the stack, which begins behind this one. */
+static GemmAhead gemm_ahead(const Gemm *g, const GemmPanel *p, int64_t j0, int64_t j1)
 {
-	int64_t nr = g->n - j0 < GEMM_NR ? g->n - j0 : GEMM_NR;
-	if (g->k == 0 && !g->acc)
-		for (int64_t i = m0; i < m1; i++)
-			memset(g->c + i * g->ldc + j0, 0, (size_t)nr * 4);
-	for (int64_t k0 = 0; k0 < g->k; k0 += GEMM_KC) {
-		int64_t kn = g->k - k0 < GEMM_KC ? g->k - k0 : GEMM_KC, i = m0;
-		int first = k0 == 0, last = k0 + kn == g->k;
-		gemm_pack(g, j0, nr, k0, kn, panel);
-		if (nr == GEMM_NR)
-			for (; i + GEMM_MR <= m1; i += GEMM_MR)
-				gemm_tile(g, ctx, GEMM_MR, i, j0, GEMM_NR, k0, kn, panel, first, last);
-		else
-			for (; i + GEMM_MR <= m1; i += GEMM_MR)
-				gemm_tile(g, ctx, GEMM_MR, i, j0, nr, k0, kn, panel, first, last);
-		gemm_edge(g, ctx, m1 - i, i, j0, nr, k0, kn, panel, first, last);
+	int64_t columns = j1 - j0;
+	if (g->form == 0)
+		return (GemmAhead){(const char *)(g->b + j1 * g->ldb + p->k0), columns, (p->kn + 15) / 16, g->ldb * 4, 0};
+	const float *at = j1 < g->n ? g->b + j1 : g->b + g->k * g->ldb;
+	return (GemmAhead){(const char *)(at + p->k0 * g->ldb), p->kn, (columns + 15) / 16, g->ldb * 4, 0};
+}
+
+/* Columns j0 .. j1-1, packed side by side, of rows m0 .. m1-1. */
+static void gemm_block(const Gemm *g, const RtCall *ctx, GemmPanel *p, int64_t j0, int64_t j1, int64_t m0,
+                       int64_t m1, const float *packed)
+{
+	int64_t tiles = (m1 - m0 + GEMM_MR - 1) / GEMM_MR;
+	for (int64_t t = 0, i = m0; t < tiles; t++) {
+		int64_t mr = (m1 - i) / (tiles - t) + ((m1 - i) % (tiles - t) != 0);
+		p->b = packed;
+		for (p->j0 = j0; p->j0 < j1; p->j0 += GEMM_NR, p->b += p->kn * GEMM_NR) {
+			p->nr = j1 - p->j0 < GEMM_NR ? j1 - p->j0 : GEMM_NR;
+			p->next = p->j0 + GEMM_NR < j1 ? g->c + i * g->ldc + p->j0 + GEMM_NR : g->c + (i + mr) * g->ldc + j0;
+			gemm_rows(g, ctx, mr, i, p);
+		}
+		i += mr;
 	}
 }
 
-/* A product, or a stack of `count` of them made by `make`, split in jobs. */
+/* The result at columns j0 .. j1-1 of rows m0 .. m1-1: as many columns at a time as scratch holds. */
+static void gemm_part(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t j1, int64_t m0, int64_t m1,
+                      float *scratch)
+{
+	GemmPanel p = {.first = 1};
+	for (int64_t i = m0; g->k == 0 && !g->acc && i < m1; i++)
+		memset(g->c + i * g->ldc + j0, 0, (size_t)(j1 - j0) * 4);
+	for (; p.k0 < g->k; p.k0 += GEMM_KC, p.first = 0) {
+		p.kn = g->k - p.k0 < GEMM_KC ? g->k - p.k0 : GEMM_KC;
+		p.last = p.k0 + p.kn == g->k;
+		int64_t width = GEMM_KC / p.kn * GEMM_NR;
+		for (int64_t j = j0; j < j1; j += width) {
+			int64_t end = j + width < j1 ? j + width : j1;
+			p.ahead = gemm_ahead(g, &p, j, end);
+			for (int64_t at = j; at < end; at += GEMM_NR)
+				gemm_pack(g, at, end - at < GEMM_NR ? end - at : GEMM_NR, p.k0, p.kn, scratch + (at - j) * p.kn);
+			gemm_block(g, ctx, &p, j, end, m0, m1, scratch);
+		}
+	}
+}
+
+/* A product, or a stack of `count` of them made by `make`. Its units are (product, block of rows, panel of
+ * columns), in this order; a job is a run of units. */
 typedef struct GemmWork {
 	const RtCall *ctx;
 	const void *what;
 	Gemm (*make)(const void *what, int64_t which);
-	int64_t panels, blocks;  /* jobs per product */
+	int64_t blocks, panels;  /* of a product */
+	int64_t all, run;        /* units: all, of a job */
 } GemmWork;
 
 static void gemm_job(void *arg, int64_t job, int thread)
 {
 	const GemmWork *w = arg;
-	int64_t which = job / (w->panels * w->blocks), part = job % (w->panels * w->blocks);
-	int64_t panel = part / w->blocks, block = part % w->blocks;
-	Gemm g = w->make(w->what, which);
-	int64_t tiles = (g.m + GEMM_MR - 1) / GEMM_MR, per = (tiles + w->blocks - 1) / w->blocks * GEMM_MR;
-	int64_t m0 = block * per, m1 = m0 + per < g.m ? m0 + per : g.m;
-	if (m0 < m1)
-		gemm_panel(&g, w->ctx, panel * GEMM_NR, m0, m1, rt_scratch(w->ctx->pool, thread));
+	int64_t end = (job + 1) * w->run < w->all ? (job + 1) * w->run : w->all;
+	for (int64_t at = job * w->run, next; at < end; at = next) {
+		int64_t panel = at % w->panels, block = at / w->panels % w->blocks;
+		next = at - panel + w->panels < end ? at - panel + w->panels : end;
+		Gemm g = w->make(w->what, at / w->panels / w->blocks);
+		int64_t m0 = g.m * block / w->blocks, m1 = g.m * (block + 1) / w->blocks;
+		int64_t j1 = (panel + next - at) * GEMM_NR < g.n ? (panel + next - at) * GEMM_NR : g.n;
+		if (m0 < m1)
+			gemm_part(&g, w->ctx, panel * GEMM_NR, j1, m0, m1, rt_scratch(w->ctx->pool, thread));
+	}
 }
 
-/* Runs `count` products of n columns and at most m rows. */
+/* Units of a job: neighbours, which share what they fetch, but no more than an eighth of a thread's share
+ * of the work, even when one product of the stack has all the rows. */
+static int64_t gemm_run_length(const GemmWork *w, int64_t count)
+{
+	int64_t sum = 0, most = 1;
+	for (int64_t e = 0; e < count; e++) {
+		Gemm g = w->make(w->what, e);
+		sum += g.m * g.k;
+		most = g.m * g.k > most ? g.m * g.k : most;
+	}
+	int64_t run = sum * w->panels * w->blocks / (most * 8 * rt_threads(w->ctx->pool));
+	return run < 1 ? 1 : run;
+}
+
+/* Runs `count` products of n columns and about m rows. */
 static void gemm_run(const RtCall *ctx, const void *what, Gemm (*make)(const void *what, int64_t which),
                      int64_t count, int64_t m, int64_t n)
 {
@@ -190,7 +324,9 @@ static void gemm_run(const RtCall *ctx, const void *what, Gemm (*make)(const voi
 	/* enough jobs that the last one to end does not hold up the rest; a block repacks its panel */
 	while (count * w.panels * w.blocks < 4 * rt_threads(ctx->pool) && m / (w.blocks + 1) >= 8 * GEMM_MR)
 		w.blocks++;
-	rt_parallel(ctx->pool, count * w.panels * w.blocks, gemm_job, &w);
+	w.all = count * w.panels * w.blocks;
+	w.run = gemm_run_length(&w, count);
+	rt_parallel(ctx->pool, (w.all + w.run - 1) / w.run, gemm_job, &w);
 }
 
 static inline Gemm gemm_same(const void *what, int64_t which)

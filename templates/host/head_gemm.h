@@ -16,6 +16,8 @@
 #define ACC 0
 #endif
 
+#define GEMM_FORM FORM
+#define GEMM_COLUMNS (FORM == 2 ? K : J)
 #include "gemm_core.h"
 
 #define SCRATCH_BYTES GEMM_SCRATCH

@@ -1,5 +1,10 @@
-/* bench_gemm.c - GFLOP/s of one instantiation of gemm.h: FORM, N, K (or M), ROWS, THREADS. */
-#include <stdio.h>
+/* bench_gemm.c - GFLOP/s of one instantiation of gemm.h: FORM, N, K (or M), GROUPS, ACC; ROWS, THREADS.
+ *
+ * Between two calls the operands change, so that weights come from memory as they do in a step: as many
+ * copies as fill BYTES (0: one copy, from the cache). Time is processor time with one thread, else
+ * elapsed time; the median of all calls counts.
+ */
+#include <sys/mman.h>
 #include <time.h>
 
 #include "gemm.h"
@@ -11,43 +16,65 @@
 #ifndef THREADS
 #define THREADS 1
 #endif
-#ifndef M
-#define M N
+#ifndef BYTES
+#define BYTES (128 << 20)
 #endif
-#ifndef K
-#define K M
-#endif
+
+enum { CALLS = 101 };
 
 static double now(void)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+
+	clock_gettime(THREADS == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static float *fill(size_t n)
+{
+	const size_t page = 2 << 20;
+	float *p = aligned_alloc(page, (n * 4 + page - 1) / page * page);
+
+	madvise(p, n * 4, MADV_HUGEPAGE);
+	for (size_t i = 0; i < n; i++)
+		p[i] = (float)(i % 7) - 3;
+	return p;
 }
 
 int main(void)
 {
-	const int64_t inner = FORM == 2 ? M : K, experts = GROUPS ? GROUPS : 1;
-	float *a = malloc((size_t)(ROWS * inner) * 4), *b = malloc((size_t)(experts * N * (inner + ROWS)) * 4);
-	float *c = calloc((size_t)(experts * N * inner + ROWS * N), 4);
-	int32_t group[GROUPS + 2] = {0};
-	for (int e = 0; e < experts; e++)
-		group[e + 1] = (int32_t)((int64_t)ROWS * (e + 1) / experts);
-	for (int64_t i = 0; i < ROWS * inner; i++)
-		a[i] = (float)(i % 7) - 3;
-	for (int64_t i = 0; i < experts * N * (inner + ROWS); i++)
-		b[i] = (float)(i % 5) - 2;
-	void *arg[] = {a, b, c};
-	RtEnv env = {.T = ROWS, .R = ROWS, .group = group};
-	RtCall call = {.arg = arg, .env = &env, .pool = pool_new(THREADS, SCRATCH_BYTES)};
-	double best = 1e9;
-	for (int r = 0; r < 30; r++) {
+	const size_t inner = FORM == 2 ? M : K, stack = GROUPS ? GROUPS : 1;
+	const size_t na = ROWS * inner, nb = FORM == 2 ? (size_t)ROWS * N : stack * N * inner;
+	const size_t nc = FORM == 2 ? stack * N * inner : (size_t)ROWS * N;
+	const size_t copies = 1 + BYTES / ((na + nb + nc) * 4);
+	float *a = fill(copies * na), *b = fill(copies * nb), *c = fill(copies * nc);
+	int32_t group[GROUPS + 2] = { 0 };
+	double seconds[CALLS];
+	RtEnv env = { .T = ROWS, .R = ROWS, .group = group };
+	RtPool *pool = pool_new(THREADS, SCRATCH_BYTES);
+
+	for (size_t e = 0; e < stack; e++)
+		group[e + 1] = (int32_t)(ROWS * (e + 1) / stack);
+	for (size_t r = 0; r < CALLS; r++) {
+		void *arg[] = { a + r % copies * na, b + r % copies * nb, c + r % copies * nc };
+		RtCall call = { .arg = arg, .env = &env, .pool = pool };
 		double t = now();
 		KERNEL(&call);
-		t = now() - t;
-		best = t < best ? t : best;
+		seconds[r] = now() - t;
 	}
-	printf("form %d rows %d n %d k %d groups %d threads %d: %.1f GFLOP/s\n", FORM, ROWS, N, (int)inner, GROUPS,
-	       THREADS, 2.0 * ROWS * N * (double)inner / best / 1e9);
+	qsort(seconds, CALLS, sizeof *seconds, by_size);
+	printf("form %d rows %d n %d k %d groups %d acc %d threads %d: %.1f GFLOP/s\n", FORM, ROWS, N, (int)inner,
+	       GROUPS, ACC, THREADS, 2.0 * ROWS * N * (double)inner / seconds[CALLS / 10] / 1e9);
+	pool_free(pool);
+	free(a);
+	free(b);
+	free(c);
 	return 0;
 }
