@@ -25,7 +25,8 @@ def recipe_text(options):
     """The recipe of a case in the exact mode: no clipping, no shuffling, no bias update."""
     o = dict(pp=1, ep=1, gbs=1, lbs=1, microbatch=1, layers_per_stage="null", rounding="down",
              schedule="interleaved1f1b", checkpointing="false", steps=1, max_norm="null", bias_update=0,
-             optimizer="Adam", eps="1e-8", weight_decay=0, shuffle="false")
+             torch_dtype="float32", param_dtype="float32", optimizer="Adam", eps="1e-8", weight_decay=0,
+             shuffle="false")
     o.update(options)
     extra = "".join(f"  {k}: {v}\n" for k, v in o.get("glmc", {}).items())
     return f"""\
@@ -42,7 +43,7 @@ distributed:
   ep_size: {o['ep']}
   activation_checkpointing: {o['checkpointing']}
   mp_policy:
-    param_dtype: float32
+    param_dtype: {o['param_dtype']}
   pipeline:
     pp_schedule: {o['schedule']}
     pp_microbatch_size: {o['microbatch']}
@@ -54,7 +55,7 @@ dist_env:
 model:
   _target_: nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained
   pretrained_model_name_or_path: checkpoint
-  torch_dtype: float32
+  torch_dtype: {o['torch_dtype']}
   moe_overrides:
     gate_bias_update_factor: {o['bias_update']}
 clip_grad_norm:
