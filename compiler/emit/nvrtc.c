@@ -253,8 +253,26 @@ bool nvrtc_compile(NvrtcJob *job)
 	return ok && job->ptx_bytes && job->cubin_bytes;
 }
 
+/* ptxas mends a missing wgmma fence or wait, or runs the instructions one by one, and only says so. */
+static const char *wgmma_remark(const char *log)
+{
+	static const char *const remarks[] = {"warpgroup.arrive is injected", "warpgroup.wait is injected",
+	                                      "wgmma.mma_async instructions are serialized"};
+	for (size_t i = 0; log && i < sizeof remarks / sizeof *remarks; i++) {
+		const char *at = strstr(log, remarks[i]);
+		if (at)
+			return at;
+	}
+	return NULL;
+}
+
 bool nvrtc_clean(const NvrtcJob *job, char why[200])
 {
+	const char *remark = wgmma_remark(job->log);
+	if (remark) {
+		snprintf(why, 200, "%.*s", (int)strcspn(remark, "\n"), remark);
+		return false;
+	}
 	for (int i = 0; i < job->nkernel; i++) {
 		const NvrtcKernel *k = &job->kernels[i];
 		if (!k->stack_bytes && !k->spill_stores && !k->spill_loads)

@@ -55,8 +55,8 @@ bool nvrtc_version(int *major, int *minor, char err[400]);
 /* nvrtc_compile - false when the source has errors or the library is missing; the log says why. */
 bool nvrtc_compile(NvrtcJob *job);
 
-/* nvrtc_clean - neither spills nor local memory in any kernel of a compiled job; else false, and
- * why names the first kernel that has them. */
+/* nvrtc_clean - no kernel of a compiled job has spills or local memory, or wgmma that ptxas had to mend
+ * or to serialise; else false, and why says what and in which kernel. */
 bool nvrtc_clean(const NvrtcJob *job, char why[200]);
 
 void nvrtc_free(NvrtcJob *job);

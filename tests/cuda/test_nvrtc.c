@@ -55,6 +55,34 @@ static void test_results(void)
 	nvrtc_free(&j);
 }
 
+static const char serialised[] =
+	"#include \"dev.cuh\"\n"
+	"KERNEL void no_wait(const GRID_CONSTANT GlmcCall c)\n"
+	"{\n"
+	"	DYN_SMEM(smem);\n"
+	"	float d[32] = {};\n"
+	"	u64 a = wg_desc_k(smem);\n"
+	"	wg_fence();\n"
+	"	wgmma_ss<64, 0, 0>(d, a, a, 1);\n"
+	"	wg_commit();\n"
+	"	d[3] += 1;\n"
+	"	wgmma_ss<64, 0, 0>(d, a, a, 1);\n"
+	"	wg_commit();\n"
+	"	wg_wait<0>(d);\n"
+	"	for (int i = 0; i < 32; i++)\n"
+	"		((float *)c.arg[0])[thread_id() * 32 + i] = d[i];\n"
+	"}\n";
+
+static void test_wgmma_remarks(void)
+{
+	const char *const folders[] = {TEMPLATES, NULL};
+	NvrtcJob j = {.name = "wgmma.cu", .source = serialised, .include = folders};
+	char why[200] = "";
+	expect(nvrtc_compile(&j), "accumulators used without a wait compile", j.log);
+	expect(!nvrtc_clean(&j, why) && strstr(why, "no_wait"), "but are not clean", j.log);
+	nvrtc_free(&j);
+}
+
 static void test_error(void)
 {
 	NvrtcJob j = {.name = "bad.cu", .source = "extern \"C\" __global__ void f(int *p)\n{ *p = q; }\n"};
@@ -112,6 +140,7 @@ int main(void)
 	}
 	expect(major >= 12, "version", NULL);
 	test_results();
+	test_wgmma_remarks();
 	test_error();
 	test_options();
 	test_fork();
