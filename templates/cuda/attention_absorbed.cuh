@@ -22,6 +22,18 @@
  *
  * Order of sums: keys ascending, pairs of blocks of 32.
  */
+#ifndef KV_HEADS
+#define KV_HEADS 1
+#endif
+#ifndef HEAD_DIM
+#define HEAD_DIM 576
+#endif
+#ifndef V_DIM
+#define V_DIM 512
+#endif
+#ifndef SELW
+#define SELW 128
+#endif
 #include "attention_tile.cuh"
 
 #ifndef KERNEL_NAME
