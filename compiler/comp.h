@@ -49,7 +49,7 @@ typedef struct Comp {
 
 	/* fuse */
 	KernelSet kernels;
-	Fn **f, **b;             /* per class */
+	Fn **f, **b, **i, **w;   /* per class; NULL where the schedule has no such action */
 	uint32_t k_adam, k_sumsq;
 
 	/* stage, schedule */

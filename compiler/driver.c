@@ -154,6 +154,22 @@ bool driver_read(Comp *c)
 
 /* ---- text forms ---- */
 
+static void print_split(const Split *s, Text *t)
+{
+	const Graph *g[] = {s->f, s->b, s->i, s->w};
+	for (size_t k = 0; k < LEN(g); k++)
+		if (g[k])
+			graph_print(g[k], t);
+}
+
+static void print_functions(const Comp *c, uint32_t cls, Text *t)
+{
+	const Fn *fn[] = {c->f[cls], c->b[cls], c->i[cls], c->w[cls]};
+	for (size_t k = 0; k < LEN(fn); k++)
+		if (fn[k])
+			fn_print(fn[k], &c->kernels, t);
+}
+
 static void print_graphs(const Comp *c, Text *t, Level level)
 {
 	for (uint32_t i = 0; i < c->model->nclasses; i++) {
@@ -161,13 +177,10 @@ static void print_graphs(const Comp *c, Text *t, Level level)
 			graph_print(c->model->classes[i].fwd, t);
 		else if (level == LEVEL_JOINT)
 			graph_print(c->joint[i].g, t);
-		else if (level == LEVEL_SPLIT) {
-			graph_print(c->split[i].f, t);
-			graph_print(c->split[i].b, t);
-		} else {
-			fn_print(c->f[i], &c->kernels, t);
-			fn_print(c->b[i], &c->kernels, t);
-		}
+		else if (level == LEVEL_SPLIT)
+			print_split(&c->split[i], t);
+		else
+			print_functions(c, i, t);
 	}
 }
 
@@ -249,14 +262,14 @@ static bool dump(Comp *c, const Pass *p)
 static void verify_level(const Comp *c, const Pass *p)
 {
 	for (uint32_t i = 0; c->model && i < c->model->nclasses; i++) {
-		const Graph *g[2] = {NULL, NULL};
+		const Graph *g[4] = {NULL, NULL, NULL, NULL};
 		if (p->level == LEVEL_GRAPH)
 			g[0] = c->model->classes[i].fwd;
 		else if (p->level == LEVEL_JOINT)
 			g[0] = c->joint[i].g;
 		else if (p->level == LEVEL_SPLIT)
-			g[0] = c->split[i].f, g[1] = c->split[i].b;
-		for (int k = 0; k < 2; k++) {
+			g[0] = c->split[i].f, g[1] = c->split[i].b, g[2] = c->split[i].i, g[3] = c->split[i].w;
+		for (size_t k = 0; k < LEN(g); k++) {
 			const char *wrong = g[k] ? graph_verify(c->arena, g[k]) : NULL;
 			if (wrong)
 				ice("after %s, %s: %s", p->name, g[k]->name, wrong);

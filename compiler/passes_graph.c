@@ -94,6 +94,13 @@ static bool is_exit(const Model *m, uint32_t cls)
 	return m->instances[m->ninstances - 1].cls == cls;
 }
 
+/* Which backward functions the schedule of the recipe needs. */
+static const ScheduleInfo *schedule_of(const Comp *c)
+{
+	bool pipeline = c->recipe && c->mesh.pp > 1;
+	return schedule_find(pipeline ? recipe_text(c->recipe, "distributed.pipeline.pp_schedule") : "1F1B");
+}
+
 bool pass_recompute(Comp *c)
 {
 	bool checkpoint = c->recipe && strcmp(recipe_text(c->recipe, "distributed.activation_checkpointing"),
@@ -101,9 +108,14 @@ bool pass_recompute(Comp *c)
 	c->split = ARENA_ARRAY(c->arena, Split, c->model->nclasses);
 	for (uint32_t i = 0; i < c->model->nclasses; i++) {
 		SplitPolicy p = is_exit(c->model, i) ? SPLIT_EXIT : checkpoint ? SPLIT_CHECKPOINT : SPLIT_NORMAL;
-		Split s = split_recompute(c->arena, &c->joint[i], p);
-		c->split[i].f = simplify_graph(c->arena, s.f, 0);
-		c->split[i].b = simplify_graph(c->arena, s.b, 0);
+		Split s = split_recompute(c->arena, &c->joint[i], p), *out = &c->split[i];
+		out->f = simplify_graph(c->arena, s.f, 0);
+		out->b = simplify_graph(c->arena, s.b, 0);
+		if (!schedule_of(c)->split)
+			continue;
+		split_weights(c->arena, c->model->classes[i].name, out);
+		out->i = simplify_graph(c->arena, out->i, 0);
+		out->w = simplify_graph(c->arena, out->w, 0);
 	}
 	return true;
 }
@@ -129,18 +141,26 @@ static void optimizer_kernels(Comp *c)
 	                        "SCRATCH_BYTES");
 }
 
-bool pass_fuse(Comp *c)
+static Fn **build_all(Comp *c, bool wanted, size_t graph)
 {
 	FnOptions o = {.ep = c->mesh.ep, .seq_max = c->mesh.seq_max};
-	uint32_t n = c->model->nclasses;
-	c->kernels = (KernelSet){.arena = c->arena, .index = map_new(c->arena)};
-	c->f = ARENA_ARRAY(c->arena, Fn *, n);
-	c->b = ARENA_ARRAY(c->arena, Fn *, n);
-	for (uint32_t i = 0; i < n; i++) {
+	Fn **fn = ARENA_ARRAY(c->arena, Fn *, c->model->nclasses);
+	for (uint32_t i = 0; wanted && i < c->model->nclasses; i++) {
 		const LayerClass *l = &c->model->classes[i];
-		c->f[i] = fn_build(c->arena, &c->kernels, c->diag, c->split[i].f, l->weights, l->nweights, &o);
-		c->b[i] = fn_build(c->arena, &c->kernels, c->diag, c->split[i].b, l->weights, l->nweights, &o);
+		const Graph *g = *(Graph **)(void *)((char *)&c->split[i] + graph);
+		fn[i] = fn_build(c->arena, &c->kernels, c->diag, g, l->weights, l->nweights, &o);
 	}
+	return fn;
+}
+
+bool pass_fuse(Comp *c)
+{
+	const ScheduleInfo *s = schedule_of(c);
+	c->kernels = (KernelSet){.arena = c->arena, .index = map_new(c->arena)};
+	c->f = build_all(c, true, offsetof(Split, f));
+	c->b = build_all(c, s->whole, offsetof(Split, b));
+	c->i = build_all(c, s->split, offsetof(Split, i));
+	c->w = build_all(c, s->split, offsetof(Split, w));
 	optimizer_kernels(c);
 	return true;
 }

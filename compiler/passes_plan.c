@@ -69,11 +69,12 @@ bool pass_stage(Comp *c)
 static StageCost stage_cost(const Comp *c, const PlanStage *s)
 {
 	CostEnv env = {(double)c->mesh.tokens_max, (double)c->mesh.seq_max};
-	StageCost cost = {0, 0};
+	StageCost cost = {0, 0, 0};
 	for (uint32_t i = s->first; i <= s->last; i++) {
-		uint32_t cls = c->model->instances[i].cls;
-		cost.forward += graph_flops(c->split[cls].f, &env) / c->device.flops * 1e6;
-		cost.backward += graph_flops(c->split[cls].b, &env) / c->device.flops * 1e6;
+		const Split *f = &c->split[c->model->instances[i].cls];
+		cost.forward += graph_flops(f->f, &env) / c->device.flops * 1e6;
+		cost.weight += f->w ? graph_flops(f->w, &env) / c->device.flops * 1e6 : 0;
+		cost.backward += graph_flops(f->b, &env) / c->device.flops * 1e6;
 	}
 	return cost;
 }
@@ -142,9 +143,9 @@ bool pass_schedule(Comp *c)
 
 static PlanAct plan_act(const Act *a)
 {
-	static const PlanActKind kind[] = {[ACT_F] = PLAN_F, [ACT_B] = PLAN_B, [ACT_SEND_F] = PLAN_SEND_F,
-	                                   [ACT_RECV_F] = PLAN_RECV_F, [ACT_SEND_B] = PLAN_SEND_B,
-	                                   [ACT_RECV_B] = PLAN_RECV_B};
+	static const PlanActKind kind[] = {[ACT_F] = PLAN_F, [ACT_B] = PLAN_B, [ACT_I] = PLAN_I, [ACT_W] = PLAN_W,
+	                                   [ACT_SEND_F] = PLAN_SEND_F, [ACT_RECV_F] = PLAN_RECV_F,
+	                                   [ACT_SEND_B] = PLAN_SEND_B, [ACT_RECV_B] = PLAN_RECV_B};
 	return (PlanAct){kind[a->kind], a->stage, a->mb};
 }
 
@@ -185,7 +186,7 @@ static void fill_settings(Comp *c, RtProg *p)
 bool pass_memory(Comp *c)
 {
 	PlanInput *p = &c->plan;
-	*p = (PlanInput){.model = c->model, .f = c->f, .b = c->b, .kernels = &c->kernels, .diag = c->diag,
+	*p = (PlanInput){.model = c->model, .fn = {c->f, c->b, c->i, c->w}, .kernels = &c->kernels, .diag = c->diag,
 	                 .world = c->mesh.world, .pp = c->mesh.pp, .dp = c->mesh.dp, .ep = c->mesh.ep,
 	                 .ep_shard = c->mesh.ep_shard, .microbatches = c->mesh.microbatches * c->mesh.runs,
 	                 .runs = c->mesh.runs, .docs_max = c->mesh.docs, .tokens_max = c->mesh.tokens_max,

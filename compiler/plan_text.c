@@ -27,15 +27,6 @@ static bool merged(const Comp *c)
 	return recipe_bool(c->recipe, "glmc.merge_accumulation");
 }
 
-static void print_actions(const ActList *l, Text *t)
-{
-	for (uint32_t i = 0; i < l->n; i++) {
-		text_add(t, "%s", i ? " " : "");
-		act_print(t, &l->v[i]);
-	}
-}
-
-/* [stage, kind, microbatch, start, end] of every action, per rank */
 static void timeline_json(const Comp *c, Text *t)
 {
 	text_add(t, "\"timeline\": [");
@@ -65,7 +56,7 @@ void plan_json(const Comp *c, Text *t)
 	         c->schedule->name, c->mesh.microbatches * c->mesh.runs / runs, runs);
 	for (int r = 0; r < c->mesh.pp; r++) {
 		text_add(t, "%s\n \"", r ? "," : "");
-		print_actions(&c->actions[r], t);
+		act_list_print(t, &c->actions[r]);
 		text_add(t, "\"");
 	}
 	text_add(t, "]},\n\"ranks\": [");
@@ -101,7 +92,7 @@ static void plan_human(const Comp *c, Text *t)
 	text_add(t, "\nschedule %s\n", c->schedule->name);
 	for (int r = 0; r < c->mesh.pp; r++) {
 		text_add(t, "  rank %d: ", r);
-		print_actions(&c->actions[r], t);
+		act_list_print(t, &c->actions[r]);
 		text_add(t, "\n");
 	}
 	text_add(t, "\nGB per rank   %12s", "peak");

@@ -183,7 +183,7 @@ typedef struct Wait {
 static void watch(RtComm *c, Wait *w)
 {
 	double t = now();
-	if (!w->begin) {
+	if (w->begin == 0) {
 		w->begin = t;
 		w->next_tell = t + c->timeout / 2;
 		atomic_store(&c->deadline, (long long)(t + c->timeout) + 10);
@@ -215,7 +215,7 @@ static void wait_all(RtComm *c, RtCommGroup g, int peer, MPI_Request *r, int n)
 	int done = 0;
 	c->where.peer = peer;
 	c->where.members = c->members[g];
-	c->where.group = g;
+	c->where.group = (int)g;
 	for (int spin = 0; !done; spin++) {
 		int error = MPI_Testall(n, r, &done, MPI_STATUSES_IGNORE);
 		if (error != MPI_SUCCESS)
@@ -230,7 +230,7 @@ static void wait_all(RtComm *c, RtCommGroup g, int peer, MPI_Request *r, int n)
 			watch(c, &w);
 	}
 	c->where.group = -1;
-	if (w.begin)
+	if (w.begin > 0)
 		atomic_store(&c->deadline, 0);
 }
 

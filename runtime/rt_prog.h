@@ -138,7 +138,7 @@ typedef struct RtBuf {
 } RtBuf;
 
 /* An action of the schedule: instructions first .. first+count-1. */
-typedef enum RtActKind { RT_ACT_F, RT_ACT_B, RT_ACT_I, RT_ACT_W } RtActKind;
+typedef enum RtActKind { RT_ACT_F, RT_ACT_B, RT_ACT_I, RT_ACT_W, RT_ACT_KINDS } RtActKind;
 
 typedef struct RtAct {
 	RtActKind kind;

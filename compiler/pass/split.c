@@ -24,7 +24,7 @@ static bool is_global_input(const Splitter *s, Val v)
 	return strcmp(name, "tokens") == 0 || strcmp(name, "labels") == 0;
 }
 
-static bool has_routed_rows(const Graph *g, const Node *n)
+bool has_routed_rows(const Graph *g, const Node *n)
 {
 	for (uint32_t k = 0; k < n->nin + n->nout; k++) {
 		const Type *t = graph_type(g, k < n->nin ? n->in[k] : n->out[k - n->nin]);
@@ -82,17 +82,16 @@ static bool is_b_output(const Port *p)
 	return p->kind == PORT_WGRAD || (p->kind == PORT_CARRY && strncmp(p->name, "grad.", 5) == 0);
 }
 
-/* Copies the wanted nodes; map: value of the joint graph -> value of the new one. */
-static void copy_nodes(const Splitter *s, Graph *to, const bool *want, Val *map)
+void split_copy_nodes(const Graph *from, Graph *to, const bool *want, Val *map)
 {
-	for (uint32_t i = 0; i < s->g->nodes.n; i++) {
-		const Node *n = &s->g->nodes.v[i];
+	for (uint32_t i = 0; i < from->nodes.n; i++) {
+		const Node *n = &from->nodes.v[i];
 		if (!want[i] || (n->op == OP_input && map[n->out[0].i - 1].i))
 			continue;
 		Val in[64];
 		for (uint32_t k = 0; k < n->nin; k++)
 			in[k] = map[n->in[k].i - 1];
-		const ValInfo *info = graph_val(s->g, n->out[0]);
+		const ValInfo *info = graph_val(from, n->out[0]);
 		if (n->op == OP_input) {
 			map[n->out[0].i - 1] = graph_input(to, n->span, info->name, &info->type);
 			continue;
@@ -106,7 +105,7 @@ static void copy_nodes(const Splitter *s, Graph *to, const bool *want, Val *map)
 		for (uint32_t k = 0; k < n->nout; k++) {
 			Val v = to->nodes.v[made].out[k];
 			map[n->out[k].i - 1] = v;
-			to->vals.v[v.i - 1].name = graph_val(s->g, n->out[k])->name;
+			to->vals.v[v.i - 1].name = graph_val(from, n->out[k])->name;
 		}
 	}
 }
@@ -115,7 +114,7 @@ static Graph *make_f(const Splitter *s)
 {
 	Graph *f = graph_new(s->a, arena_printf(s->a, "%s.F", s->g->name));
 	Val *map = ARENA_ARRAY(s->a, Val, s->g->vals.n + 1);
-	copy_nodes(s, f, s->need_f, map);
+	split_copy_nodes(s->g, f, s->need_f, map);
 	for (uint32_t i = 0; i < s->g->outputs.n; i++) {
 		const Port *p = &s->g->outputs.v[i];
 		if (!is_b_output(p) && p->kind != PORT_LOSS)
@@ -143,7 +142,7 @@ static Graph *make_b(const Splitter *s)
 		map[v.i - 1] = graph_input(b, graph_def(s->g, v)->span, arena_printf(s->a, "s%u", k),
 		                           graph_type(s->g, v));
 	}
-	copy_nodes(s, b, s->need_b, map);
+	split_copy_nodes(s->g, b, s->need_b, map);
 	for (uint32_t i = 0; i < s->g->outputs.n; i++) {
 		const Port *p = &s->g->outputs.v[i];
 		if (is_b_output(p))
@@ -170,5 +169,5 @@ Split split_recompute(Arena *a, const Joint *j, SplitPolicy policy)
 	}
 	for (uint32_t k = 0; k < s.order.n; k++)
 		need_in_f(&s, s.order.v[k]);
-	return (Split){make_f(&s), make_b(&s)};
+	return (Split){.f = make_f(&s), .b = make_b(&s)};
 }

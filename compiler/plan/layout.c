@@ -19,11 +19,15 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 	return (n + to - 1) / to * to;
 }
 
-static bool fn_uses(const Fn *fn, BufRole role, uint32_t weight)
+/* Any function of the class reads the weight, or adds to its gradient. */
+static bool class_uses(const PlanInput *in, uint32_t cls, BufRole role, uint32_t weight)
 {
-	for (uint32_t i = 0; fn && i < fn->bufs.n; i++)
-		if (fn->bufs.v[i].role == role && fn->bufs.v[i].index == weight && fn->bufs.v[i].first >= 0)
-			return true;
+	for (int k = 0; k < RT_ACT_KINDS; k++) {
+		const Fn *fn = in->fn[k][cls];
+		for (uint32_t i = 0; fn && i < fn->bufs.n; i++)
+			if (fn->bufs.v[i].role == role && fn->bufs.v[i].index == weight && fn->bufs.v[i].first >= 0)
+				return true;
+	}
 	return false;
 }
 
@@ -148,14 +152,13 @@ static void find_uses(Laying *y, uint32_t i)
 {
 	const Instance *inst = &y->in->model->instances[i];
 	const LayerClass *c = &y->in->model->classes[inst->cls];
-	const Fn *f = y->in->f[inst->cls], *b = y->in->b[inst->cls];
 	for (uint32_t w = 0; w < c->nweights; w++) {
 		const char *name = tensor_name(y->a, y->in->model, inst, w);
 		int64_t use = 0;
 		map_get(&y->uses, name, &use);
-		if (fn_uses(b, BUF_WGRAD, w))
+		if (class_uses(y->in, inst->cls, BUF_WGRAD, w))
 			use |= USED | TRAINED;
-		if (fn_uses(f, BUF_WEIGHT, w) || fn_uses(b, BUF_WEIGHT, w) || is_balanced(c, w))
+		if (class_uses(y->in, inst->cls, BUF_WEIGHT, w) || is_balanced(c, w))
 			use |= USED;
 		map_set(&y->uses, name, use);
 	}

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#define SHORTEST 1e-3            /* of an action, in the unit of costs */
+
 typedef struct Event {
 	double time;
 	int rank, peer;          /* peer -1: compute */
@@ -30,10 +32,10 @@ static double *at(const Sim *s, double *table, int stage, int mb)
 static double ready(const Sim *s, const Act *act)
 {
 	int from = act->kind == ACT_F ? act->stage - 1 : act->stage + 1;
-	double own = act->kind == ACT_B ? *at(s, s->done_f, act->stage, act->mb) : 0;
+	double own = act->kind == ACT_F ? 0 : *at(s, act->kind == ACT_W ? s->done_b : s->done_f, act->stage, act->mb);
 	if (own < 0)
 		return -1;
-	if (from < 0 || from >= s->in->nstages)
+	if (act->kind == ACT_W || from < 0 || from >= s->in->nstages)
 		return own;
 	double t = *at(s, act->kind == ACT_F ? s->done_f : s->done_b, from, act->mb);
 	if (t < 0)
@@ -43,20 +45,29 @@ static double ready(const Sim *s, const Act *act)
 	return t > own ? t : own;
 }
 
+/* Never nothing: at equal times a transfer stands before a compute. */
+static double duration(const StageCost *c, ActKind kind)
+{
+	double t = kind == ACT_F ? c->forward : kind == ACT_I ? c->backward - c->weight
+	           : kind == ACT_W ? c->weight : c->backward;
+	return t > SHORTEST ? t : SHORTEST;
+}
+
 static void finish(Sim *s, int rank, const Act *act, double start)
 {
-	const StageCost *c = &s->in->cost[act->stage];
 	bool f = act->kind == ACT_F;
-	double end = start + (f ? c->forward : c->backward);
+	double end = start + duration(&s->in->cost[act->stage], act->kind);
 	int to = f ? act->stage + 1 : act->stage - 1;
-	*at(s, f ? s->done_f : s->done_b, act->stage, act->mb) = end;
 	s->free_at[rank] = end;
 	s->busy[rank] += end - start;
 	vec_push(s->a, &s->events, ((Event){start, rank, -1, *act}));
 	vec_push(s->a, &s->spans[rank], ((OrderSpan){*act, start, end}));
+	if (act->kind == ACT_W)
+		return;
+	*at(s, f ? s->done_f : s->done_b, act->stage, act->mb) = end;
 	if (to < 0 || to >= s->in->nstages || s->in->stage_rank[to] == rank)
 		return;
-	Act send = {f ? ACT_SEND_F : ACT_SEND_B, act->stage, act->mb};
+	Act send = {.kind = f ? ACT_SEND_F : ACT_SEND_B, .stage = act->stage, .mb = act->mb};
 	vec_push(s->a, &s->events, ((Event){end, rank, s->in->stage_rank[to], send}));
 }
 
@@ -111,7 +122,8 @@ static void project(Sim *s, OrderResult *out)
 		if (e->peer < 0)
 			continue;
 		bool f = e->act.kind == ACT_SEND_F;
-		Act receive = {f ? ACT_RECV_F : ACT_RECV_B, f ? e->act.stage + 1 : e->act.stage - 1, e->act.mb};
+		Act receive = {.kind = f ? ACT_RECV_F : ACT_RECV_B, .mb = e->act.mb};
+		receive.stage = f ? e->act.stage + 1 : e->act.stage - 1;
 		vec_push(s->a, &out->rank[e->peer], receive);
 	}
 }

@@ -11,6 +11,7 @@
 
 typedef struct StageCost {
 	double forward, backward;        /* any unit */
+	double weight;           /* the part of backward that is W; the rest is I */
 } StageCost;
 
 typedef struct OrderInput {
@@ -18,7 +19,7 @@ typedef struct OrderInput {
 	const int *stage_rank;   /* per stage */
 	const StageCost *cost;   /* per stage */
 	double latency;          /* of a transfer, in the unit of costs */
-	const ActList *compute;  /* per rank: F and B of one run */
+	const ActList *compute;  /* per rank: F, B, I and W of one run */
 	int microbatches, runs;  /* per run; runs of a step, one after another */
 } OrderInput;
 

@@ -31,6 +31,12 @@ typedef struct Workspace {
 	bool known;
 } Workspace;
 
+/* Saved results of a function: buffers by number. */
+typedef struct Saves {
+	const Graph *of;
+	int *buf;
+} Saves;
+
 typedef struct Writer {
 	Arena *a;
 	const PlanInput *in;
@@ -46,8 +52,8 @@ typedef struct Writer {
 	int *fwd_out;
 	int *grad_in;            /* gradient of the stage's output */
 	int *grad_out;           /* gradient of its input */
-	int **saved;             /* [instance][mb] -> buffers by number of the saved value */
-	Workspace *ws_f, *ws_b;  /* per class */
+	Saves *saved[RT_ACT_KINDS];      /* [instance][mb]: what F and I leave behind */
+	Workspace *ws[RT_ACT_KINDS];     /* per class */
 	struct { double theta; uint32_t d; uint64_t off; } rope[4];
 	uint32_t nrope;
 	int **balance;           /* per instance, per weight: index into balances + 1 */
@@ -221,7 +227,9 @@ typedef struct Call {
 	int mb, stage;
 	int work;                /* workspace buffer */
 	const int *bound;        /* per buffer of the function: dynamic buffer, NO_BUF */
+	RtActKind kind;
 	const char *phase;
+	const Saves *from[2];    /* where its saved inputs are; NULL */
 } Call;
 
 static uint64_t buf_address(Writer *w, const Call *c, uint32_t k)
@@ -292,14 +300,14 @@ static void emit_step(Writer *w, const Call *c, const Step *s)
 	emit(w, i);
 }
 
-static int find_saved(const Graph *g, const char *name)
+static int find_saved(const Saves *s, const char *name)
 {
 	int k = 0;
-	for (uint32_t i = 0; i < g->outputs.n; i++) {
-		if (g->outputs.v[i].kind != PORT_SAVED)
+	for (uint32_t i = 0; s && i < s->of->outputs.n; i++) {
+		if (s->of->outputs.v[i].kind != PORT_SAVED)
 			continue;
-		if (strcmp(g->outputs.v[i].name, name) == 0)
-			return k;
+		if (strcmp(s->of->outputs.v[i].name, name) == 0)
+			return s->buf[k];
 		k++;
 	}
 	return NO_BUF;
@@ -344,58 +352,74 @@ static int port_buf(const Fn *fn, uint32_t port)
 	return NO_BUF;
 }
 
+/* The slot of a carried value, or of its gradient "grad.NAME". */
+static int env_index(const Writer *w, const char *name)
+{
+	return name_index(w, strncmp(name, "grad.", 5) == 0 ? name + 5 : name);
+}
+
+static int input_buf(const Writer *w, const Call *c, const int *env, const char *name)
+{
+	for (size_t i = 0; i < LEN(c->from); i++) {
+		int saved = find_saved(c->from[i], name);
+		if (saved != NO_BUF)
+			return saved;
+	}
+	return env[env_index(w, name)];
+}
+
+/* The buffer of result `port`: a new one, or that of the input it is. */
+static int result_buf(Writer *w, const Call *c, const int *env, int *bound, uint32_t port)
+{
+	const Port *p = &c->fn->graph->outputs.v[port];
+	int k = port_buf(c->fn, port);
+	const char *source;
+	if (k == NO_BUF && input_value(c->fn->graph, p->val, &source))
+		return input_buf(w, c, env, source);
+	if (k == NO_BUF)
+		ice("%s: result %s has no buffer", c->fn->name, p->name);
+	if (bound[k] == NO_BUF)
+		bound[k] = new_buf(w, rows_bytes(w, &c->fn->bufs.v[k]),
+		                   c->kind == RT_ACT_F ? RT_BUF_VALUE : RT_BUF_GRADIENT, value_name(w, c, p->name));
+	return bound[k];
+}
+
+/* Emits the steps; lifetimes in the function know its loops. */
+static void emit_function(Writer *w, const Call *c)
+{
+	int first = (int)w->instrs.n;
+	for (uint32_t i = 0; i < c->fn->steps.n; i++)
+		emit_step(w, c, &c->fn->steps.v[i]);
+	for (uint32_t k = 0; k < c->fn->bufs.n; k++) {
+		const FnBuf *f = &c->fn->bufs.v[k];
+		if (c->bound[k] == NO_BUF || f->first < 0)
+			continue;
+		touch_at(w, c->bound[k], first + f->first);
+		touch_at(w, c->bound[k], first + f->last);
+	}
+}
+
 /* Runs a function: `env` holds the values by carried name on entry, results replace them;
  * gradients use names "grad.NAME" in the function and NAME's slot in env. */
-static void run_function(Writer *w, Call *c, int *env, int *saved, const Graph *saved_of)
+static void run_function(Writer *w, Call *c, int *env, int *saved)
 {
 	const Fn *fn = c->fn;
 	const Graph *g = fn->graph;
 	int *bound = ARENA_ARRAY(w->a, int, fn->bufs.n + 1);
-	int *result = ARENA_ARRAY(w->a, int, w->nnames + 1);
+	int *result = arena_copy(w->a, env, (w->nnames + 1) * sizeof *env);
 	int nsaved = 0;
-	for (uint32_t n = 0; n < w->nnames; n++)
-		result[n] = env[n];
-	for (uint32_t k = 0; k < fn->bufs.n; k++) {
-		const FnBuf *f = &fn->bufs.v[k];
-		bound[k] = NO_BUF;
-		if (f->role != BUF_INPUT)
-			continue;
-		int s = saved_of ? find_saved(saved_of, f->name) : NO_BUF;
-		const char *plain = strncmp(f->name, "grad.", 5) == 0 ? f->name + 5 : f->name;
-		bound[k] = s != NO_BUF ? saved[s] : env[name_index(w, plain)];
-	}
+	for (uint32_t k = 0; k < fn->bufs.n; k++)
+		bound[k] = fn->bufs.v[k].role == BUF_INPUT ? input_buf(w, c, env, fn->bufs.v[k].name) : NO_BUF;
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
 		const Port *p = &g->outputs.v[i];
-		const char *source;
-		if (p->kind != PORT_CARRY && p->kind != PORT_SAVED)
-			continue;
-		int k = port_buf(fn, i), dyn;
-		if (k != NO_BUF && bound[k] == NO_BUF)
-			bound[k] = new_buf(w, rows_bytes(w, &fn->bufs.v[k]), saved_of ? RT_BUF_GRADIENT : RT_BUF_VALUE,
-			                   value_name(w, c, p->name));
-		if (k != NO_BUF)
-			dyn = bound[k];
-		else if (input_value(g, p->val, &source))
-			dyn = env[name_index(w, strncmp(source, "grad.", 5) == 0 ? source + 5 : source)];
-		else
-			ice("%s: result %s has no buffer", fn->name, p->name);
 		if (p->kind == PORT_SAVED)
-			saved[nsaved++] = dyn;
-		else
-			result[name_index(w, strncmp(p->name, "grad.", 5) == 0 ? p->name + 5 : p->name)] = dyn;
+			saved[nsaved++] = result_buf(w, c, env, bound, i);
+		else if (p->kind == PORT_CARRY)
+			result[env_index(w, p->name)] = result_buf(w, c, env, bound, i);
 	}
 	c->bound = bound;
 	c->work = c->ws->bytes ? new_buf(w, c->ws->bytes, RT_BUF_WORK, value_name(w, c, "work")) : NO_BUF;
-	int first = (int)w->instrs.n;
-	for (uint32_t i = 0; i < fn->steps.n; i++)
-		emit_step(w, c, &fn->steps.v[i]);
-	for (uint32_t k = 0; k < fn->bufs.n; k++) { /* lifetimes in the function know its loops */
-		const FnBuf *f = &fn->bufs.v[k];
-		if (bound[k] == NO_BUF || f->first < 0)
-			continue;
-		touch_at(w, bound[k], first + f->first);
-		touch_at(w, bound[k], first + f->last);
-	}
+	emit_function(w, c);
 	memcpy(env, result, w->nnames * sizeof *env);
 }
 
@@ -407,38 +431,48 @@ static uint32_t count_saved(const Graph *g)
 	return n;
 }
 
+static Saves *saves(const Writer *w, RtActKind kind, uint32_t instance, int mb)
+{
+	return &w->saved[kind][(size_t)instance * (size_t)w->in->microbatches + (size_t)mb];
+}
+
+/* One function of one instance of a stage. */
+static void call_instance(Writer *w, RtActKind kind, uint32_t instance, int stage, int mb, int *env)
+{
+	uint32_t cls = w->in->model->instances[instance].cls;
+	const Fn *fn = w->in->fn[kind][cls];
+	Saves *out = saves(w, kind, instance, mb);
+	Call c = {.fn = fn, .ws = workspace(w, &w->ws[kind][cls], fn), .instance = instance, .mb = mb, .stage = stage,
+	          .kind = kind};
+	c.phase = arena_printf(w->a, "%s mb %d stage %d", rt_act_name(kind), mb, stage);
+	c.from[0] = kind == RT_ACT_F ? NULL : saves(w, RT_ACT_F, instance, mb);
+	c.from[1] = kind == RT_ACT_W ? saves(w, RT_ACT_I, instance, mb) : NULL;
+	*out = (Saves){fn->graph, ARENA_ARRAY(w->a, int, count_saved(fn->graph) + 1)};
+	run_function(w, &c, env, out->buf);
+}
+
 static void act_forward(Writer *w, int stage, int mb)
 {
 	const PlanStage *s = &w->in->stages[stage];
 	int *env = ARENA_ARRAY(w->a, int, w->nnames + 1);
 	memcpy(env, slot(w, w->fwd_in, stage, mb, 0), w->nnames * sizeof *env);
-	for (uint32_t i = s->first; i <= s->last; i++) {
-		uint32_t cls = w->in->model->instances[i].cls;
-		const Fn *fn = w->in->f[cls];
-		int **saved = &w->saved[(size_t)i * (size_t)w->in->microbatches + (size_t)mb];
-		*saved = ARENA_ARRAY(w->a, int, count_saved(fn->graph) + 1);
-		Call c = {.fn = fn, .ws = workspace(w, &w->ws_f[cls], fn), .instance = i, .mb = mb,
-		          .stage = stage, .phase = arena_printf(w->a, "F mb %d stage %d", mb, stage)};
-		run_function(w, &c, env, *saved, NULL);
-	}
+	for (uint32_t i = s->first; i <= s->last; i++)
+		call_instance(w, RT_ACT_F, i, stage, mb, env);
 	memcpy(slot(w, w->fwd_out, stage, mb, 0), env, w->nnames * sizeof *env);
 	if ((uint32_t)stage + 1 < w->in->nstages && w->in->stages[stage + 1].pp_rank == w->pp_rank)
 		memcpy(slot(w, w->fwd_in, stage + 1, mb, 0), env, w->nnames * sizeof *env);
 }
 
-static void act_backward(Writer *w, int stage, int mb)
+/* B or I: W has no results but gradients of weights. */
+static void act_backward(Writer *w, RtActKind kind, int stage, int mb)
 {
 	const PlanStage *s = &w->in->stages[stage];
 	int *env = ARENA_ARRAY(w->a, int, w->nnames + 1);
 	memcpy(env, slot(w, w->grad_in, stage, mb, 0), w->nnames * sizeof *env);
-	for (uint32_t i = s->last + 1; i-- > s->first;) {
-		uint32_t cls = w->in->model->instances[i].cls;
-		const Fn *fn = w->in->b[cls];
-		int *saved = w->saved[(size_t)i * (size_t)w->in->microbatches + (size_t)mb];
-		Call c = {.fn = fn, .ws = workspace(w, &w->ws_b[cls], fn), .instance = i, .mb = mb,
-		          .stage = stage, .phase = arena_printf(w->a, "B mb %d stage %d", mb, stage)};
-		run_function(w, &c, env, saved, w->in->f[cls]->graph);
-	}
+	for (uint32_t i = s->last + 1; i-- > s->first;)
+		call_instance(w, kind, i, stage, mb, env);
+	if (kind == RT_ACT_W)
+		return;
 	memcpy(slot(w, w->grad_out, stage, mb, 0), env, w->nnames * sizeof *env);
 	if (stage > 0 && w->in->stages[stage - 1].pp_rank == w->pp_rank)
 		memcpy(slot(w, w->grad_in, stage - 1, mb, 0), env, w->nnames * sizeof *env);
@@ -477,23 +511,24 @@ static void transfer(Writer *w, const PlanAct *act, int border, int *table, int 
 	}
 }
 
-static void add_act(Writer *w, RtActKind kind, const PlanAct *act, uint32_t first)
+static void write_compute(Writer *w, const PlanAct *act)
 {
+	uint32_t first = w->instrs.n;
+	RtActKind kind = (RtActKind)act->kind;
+	if (kind == RT_ACT_F)
+		act_forward(w, act->stage, act->mb);
+	else
+		act_backward(w, kind, act->stage, act->mb);
 	vec_push(w->a, &w->acts, ((RtAct){kind, act->stage, act->mb, (int)first, (int)(w->instrs.n - first)}));
 }
 
 static void write_act(Writer *w, const PlanAct *act)
 {
-	uint32_t first = w->instrs.n;
 	switch (act->kind) {
 	case PLAN_F:
-		act_forward(w, act->stage, act->mb);
-		add_act(w, RT_ACT_F, act, first);
-		break;
 	case PLAN_B:
-		act_backward(w, act->stage, act->mb);
-		add_act(w, RT_ACT_B, act, first);
-		break;
+	case PLAN_I:
+	case PLAN_W: write_compute(w, act); break;
 	case PLAN_SEND_F: transfer(w, act, act->stage + 1, w->fwd_out, act->stage, false); break;
 	case PLAN_RECV_F: transfer(w, act, act->stage, w->fwd_in, act->stage, false); break;
 	case PLAN_SEND_B: transfer(w, act, act->stage, w->grad_out, act->stage, true); break;
@@ -510,9 +545,8 @@ static uint64_t reserve(Writer *w, uint64_t bytes)
 	return at;
 }
 
-static bool uses_role(const Writer *w, const Fn *fn, BufRole role)
+static bool uses_role(const Fn *fn, BufRole role)
 {
-	(void)w;
 	for (uint32_t i = 0; i < fn->bufs.n; i++)
 		if (fn->bufs.v[i].role == role && fn->bufs.v[i].first >= 0)
 			return true;
@@ -552,6 +586,15 @@ static void reserve_balances(Writer *w, uint32_t i)
 	}
 }
 
+static void reserve_for(Writer *w, const Fn *fn)
+{
+	if (!fn)
+		return;
+	w->p->has_tokens |= uses_role(fn, BUF_TOKENS);
+	w->p->has_labels |= uses_role(fn, BUF_LABELS);
+	reserve_rope(w, fn);
+}
+
 static void reserve_fixed(Writer *w)
 {
 	const Model *m = w->in->model;
@@ -561,11 +604,8 @@ static void reserve_fixed(Writer *w)
 		if (w->in->stages[s].pp_rank != w->pp_rank)
 			continue;
 		for (uint32_t i = w->in->stages[s].first; i <= w->in->stages[s].last; i++) {
-			const Fn *f = w->in->f[m->instances[i].cls], *b = w->in->b[m->instances[i].cls];
-			w->p->has_tokens |= uses_role(w, f, BUF_TOKENS) || uses_role(w, b, BUF_TOKENS);
-			w->p->has_labels |= uses_role(w, f, BUF_LABELS) || uses_role(w, b, BUF_LABELS);
-			reserve_rope(w, f);
-			reserve_rope(w, b);
+			for (int k = 0; k < RT_ACT_KINDS; k++)
+				reserve_for(w, w->in->fn[k][m->instances[i].cls]);
 			reserve_balances(w, i);
 		}
 	}
@@ -584,10 +624,10 @@ static void exchange_sizes(Writer *w)
 	const PlanInput *in = w->in;
 	RtProg *p = w->p;
 	for (uint32_t c = 0; c < in->model->nclasses; c++) {
-		for (int phase = 0; phase < 2; phase++) {
-			const Fn *fn = phase ? in->b[c] : in->f[c];
-			p->xchs = (int)fn->xchs > p->xchs ? (int)fn->xchs : p->xchs;
-			for (uint32_t i = 0; i < fn->steps.n; i++) {
+		for (int k = 0; k < RT_ACT_KINDS; k++) {
+			const Fn *fn = in->fn[k][c];
+			p->xchs = fn && (int)fn->xchs > p->xchs ? (int)fn->xchs : p->xchs;
+			for (uint32_t i = 0; fn && i < fn->steps.n; i++) {
 				const Step *s = &fn->steps.v[i];
 				if (s->kind != STEP_COUNTS)
 					continue;
@@ -730,9 +770,10 @@ static void init_tables(Writer *w)
 		*tables[i] = ARENA_ARRAY(w->a, int, n);
 		fill_none(*tables[i], n);
 	}
-	w->saved = ARENA_ARRAY(w->a, int *, in->model->ninstances * (uint32_t)in->microbatches);
-	w->ws_f = ARENA_ARRAY(w->a, Workspace, in->model->nclasses);
-	w->ws_b = ARENA_ARRAY(w->a, Workspace, in->model->nclasses);
+	for (int k = 0; k < RT_ACT_KINDS; k++) {
+		w->saved[k] = ARENA_ARRAY(w->a, Saves, in->model->ninstances * (uint32_t)in->microbatches);
+		w->ws[k] = ARENA_ARRAY(w->a, Workspace, in->model->nclasses);
+	}
 	w->balance = ARENA_ARRAY(w->a, int *, in->model->ninstances);
 }
 

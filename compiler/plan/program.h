@@ -9,8 +9,9 @@
 #include "../../runtime/rt_prog.h"
 #include "../pass/fn.h"
 
+/* The first four are RtActKind. */
 typedef enum PlanActKind {
-	PLAN_F, PLAN_B, PLAN_SEND_F, PLAN_RECV_F, PLAN_SEND_B, PLAN_RECV_B
+	PLAN_F, PLAN_B, PLAN_I, PLAN_W, PLAN_SEND_F, PLAN_RECV_F, PLAN_SEND_B, PLAN_RECV_B
 } PlanActKind;
 
 typedef struct PlanAct {
@@ -25,7 +26,7 @@ typedef struct PlanStage {
 
 typedef struct PlanInput {
 	const Model *model;
-	Fn **f, **b;             /* per class */
+	Fn **fn[RT_ACT_KINDS];   /* by RtActKind, per class; NULL where the schedule has no such action */
 	KernelSet *kernels;
 	const Diag *diag;
 	PlanStage *stages;

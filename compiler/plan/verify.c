@@ -76,13 +76,11 @@ typedef struct Actions {
 	Place *at;               /* [stage][mb][kind] */
 } Actions;
 
-enum { KINDS = 4 };
-
-static const char *const kind_words[KINDS] = {"forward", "backward", "input gradient", "weight gradient"};
+static const char *const kind_words[RT_ACT_KINDS] = {"forward", "backward", "input gradient", "weight gradient"};
 
 static Place *place(const Actions *s, int stage, int mb, RtActKind k)
 {
-	return &s->at[((size_t)stage * (size_t)s->mbs + (size_t)mb) * KINDS + k];
+	return &s->at[((size_t)stage * (size_t)s->mbs + (size_t)mb) * RT_ACT_KINDS + k];
 }
 
 static const RtAct *act_at(const Actions *s, Place p)
@@ -167,17 +165,22 @@ static bool counts_down(const RtProg *p)
 static void verify_order(const Actions *s, int rank)
 {
 	const RtProg *p = s->v->p[rank];
-	int *last = ARENA_ARRAY(s->v->a, int, s->stages + 1);
+	int *last = ARENA_ARRAY(s->v->a, int, 2 * s->stages + 1);
 	for (int i = 0; i < p->nact && !counts_down(p); i++) {
 		const RtAct *x = &p->acts[i];
-		if (x->kind != RT_ACT_B && x->kind != RT_ACT_W)
+		if (x->kind == RT_ACT_F)
 			continue;
-		if (last[x->stage] && p->acts[last[x->stage] - 1].mb > x->mb) {
-			found(s->v, "stage %d adds gradients of microbatch %d after those of a later one", x->stage, x->mb);
-			note(s->v, "%s", act_text(s, (Place){rank, last[x->stage] - 1}));
-			note(s->v, "%s", act_text(s, (Place){rank, i}));
+		for (int early = 0; early < 2; early++) { /* B is both I and W */
+			int *before = &last[x->stage * 2 + early];
+			if (x->kind == (early ? RT_ACT_W : RT_ACT_I))
+				continue;
+			if (*before && p->acts[*before - 1].mb > x->mb) {
+				found(s->v, "stage %d adds gradients of microbatch %d after those of a later one", x->stage, x->mb);
+				note(s->v, "%s", act_text(s, (Place){rank, *before - 1}));
+				note(s->v, "%s", act_text(s, (Place){rank, i}));
+			}
+			*before = i + 1;
 		}
-		last[x->stage] = i + 1;
 	}
 }
 
@@ -213,7 +216,7 @@ void verify_actions(Verifier *v)
 		found(v, "a stage has the number %d", s.stages - 1);
 		return;
 	}
-	size_t cells = (size_t)s.stages * (size_t)s.mbs * KINDS;
+	size_t cells = (size_t)s.stages * (size_t)s.mbs * RT_ACT_KINDS;
 	s.at = ARENA_ARRAY(v->a, Place, cells + 1);
 	for (size_t i = 0; i < cells; i++)
 		s.at[i].act = -1;
