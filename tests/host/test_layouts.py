@@ -21,6 +21,8 @@ from checkpoint import load_safetensors, save_safetensors  # noqa: E402
 
 LAYERS, ROWS = 8, 8
 SINGLE = ("1f1b", "gpipe")
+SPLIT = ((2, 1, "interleavedzerobubble"), (4, 1, "interleavedzerobubble"), (2, 2, "zbvzerobubble"),
+         (4, 1, "zbvzerobubble"), (2, 2, "dualpipev"), (4, 1, "dualpipev"))
 
 
 def rejection(pp, lps, rounding, schedule):
@@ -231,10 +233,12 @@ def schedules(l):
     worst = 0
     for pp, lps in ((2, 4), (4, 2)):
         l.step(batch(1, pp=pp, layers_per_stage=lps, schedule="gpipe"), pp).check_bits(one, f"GPipe pp {pp}")
-    for pp, lps in ((2, 1), (4, 1)):
-        bfs = l.step(batch(1, pp=pp, layers_per_stage=lps, schedule="loopedbfs"), pp)
-        worst = max(worst, bfs.check_near(one, f"LoopedBFS pp {pp}", 1e-5))
-    return f"LoopedBFS {worst:.1e}"
+    for pp, lps, schedule in ((2, 1, "loopedbfs"), (4, 1, "loopedbfs"), *SPLIT):
+        other = l.step(batch(1, pp=pp, layers_per_stage=lps, schedule=schedule), pp)
+        worst = max(worst, other.check_near(one, f"{schedule} pp {pp}", 1e-5))
+    mesh = batch(2, pp=2, ep=2, layers_per_stage=2, schedule="dualpipev", checkpointing="true")
+    worst = max(worst, l.step(mesh, 4).check_near(one, "DualPipeV with experts apart"))
+    return f"gradients {worst:.1e}"
 
 
 def checkpointing(l):
