@@ -23,6 +23,10 @@
 #include "rt_launcher.h"
 #include "rt_meet.h"
 
+enum { NAMED = 6 };
+
+static const double ASK = 0.05;      /* seconds between looks at what moves */
+
 typedef struct Where {
 	int rank, instr;
 	const char *text;
@@ -40,9 +44,11 @@ struct RtComm {
 	int64_t finished;        /* transfers at `moved` */
 	double moved;            /* when a wait began or a transfer finished last */
 	double asked;            /* when NCCL was asked for errors last */
+	double said;             /* when the others were told of this rank's waiting last */
 	atomic_llong deadline;   /* second at which the guard ends the process; 0 off */
 	pthread_t guard;
 	atomic_bool stop;
+	atomic_bool ending;      /* this rank ends the run itself */
 };
 
 /* For the signal handler alone: set once, before the handler is installed. */
@@ -113,29 +119,94 @@ static void check(RtComm *c, ncclResult_t r, const char *call)
 static const char *const group_names[] = {"world", "data-parallel", "expert-parallel", "expert-shard",
                                           "pipeline"};
 
+static int world_rank(const RtComm *c, RtCommGroup g, int member)
+{
+	const RtProg *p = c->rt->p;
+	int rank = c->where.rank, first = rank - rank % p->dp, q = rank % p->dp;
+	switch (g) {
+	case RT_COMM_PP: return member * p->dp + q;
+	case RT_COMM_DP: return first + member;
+	case RT_COMM_EP: return first + q - q % p->ep + member;
+	case RT_COMM_SHARD: return first + member * p->ep + q % p->ep;
+	default: return member;
+	}
+}
+
+static bool silent(RtComm *c, int rank)
+{
+	int instr;
+	return rank != c->where.rank && rt_meet_heard(c->meet, rank, &instr) > c->timeout / 3;
+}
+
+/* "; no sign of rank 3, 5": of the members of a group. News come by way of rank 0. False when all say
+ * something. */
+static bool name_silent(RtComm *c, RtCommGroup g, char *out, size_t size)
+{
+	int n = 0;
+	size_t at = 0;
+	out[0] = 0;
+	if (c->where.rank && silent(c, 0)) {
+		snprintf(out, size, "; no sign of rank 0");
+		return true;
+	}
+	for (int i = 0; i < c->size[g] && at < size; i++) {
+		int rank = world_rank(c, g, i);
+		if (silent(c, rank) && n++ < NAMED)
+			at += (size_t)snprintf(out + at, size - at, "%s %d", n > 1 ? "," : "; no sign of rank", rank);
+	}
+	if (n > NAMED && at < size)
+		snprintf(out + at, size - at, " and %d more", n - NAMED);
+	return n > 0;
+}
+
+static void print_op(RtComm *c, const RtFlightOp *op)
+{
+	char whom[80], also[80] = "", quiet[160];
+	int instr;
+	if (op->peer >= 0)
+		snprintf(whom, sizeof whom, "rank %d", op->peer);
+	else
+		snprintf(whom, sizeof whom, "its %s group", group_names[op->group]);
+	if (op->peer >= 0 && !silent(c, op->peer) && rt_meet_heard(c->meet, op->peer, &instr) < c->timeout)
+		snprintf(also, sizeof also, ", which waits itself in instruction %d", instr);
+	if (!(op->peer < 0 && name_silent(c, op->group, quiet, sizeof quiet)))
+		name_silent(c, RT_COMM_WORLD, quiet, sizeof quiet);
+	fprintf(stderr, "[rank %d] no progress for %g s in instruction %d (%s), waiting for %s%s%s\n", c->where.rank,
+	        c->timeout, op->instr, op->note ? op->note : "start", whom, also, *quiet ? quiet : "; every rank waits");
+}
+
+/* The oldest transfer of every stream; none: the device itself does not finish. */
 static void print_flight(RtComm *c)
 {
-	char whom[80];
+	int n = 0;
 	for (int s = 0; s < RT_STREAMS; s++) {
 		const RtFlightOp *op = rt_flight_oldest(&c->flight, s);
-		if (!op)
-			continue;
-		if (op->peer >= 0)
-			snprintf(whom, sizeof whom, "rank %d", op->peer);
-		else
-			snprintf(whom, sizeof whom, "its %s group of %d ranks", group_names[op->group], c->size[op->group]);
-		fprintf(stderr, "[rank %d] waits in instruction %d (%s) for %s\n", c->where.rank, op->instr,
-		        op->note ? op->note : "start", whom);
+		if (op)
+			print_op(c, op);
+		n += op != NULL;
 	}
+	if (!n)
+		fprintf(stderr, "[rank %d] no progress for %g s: the device does not finish what was issued up to instruction "
+		                "%d (%s)\n", c->where.rank, c->timeout, c->where.instr, text_of(&c->where));
+	fflush(stderr);
 }
 
 static _Noreturn void timed_out(RtComm *c)
 {
-	fprintf(stderr, "[rank %d] no progress for %g s, issued up to instruction %d (%s)\n", c->where.rank, c->timeout,
-	        c->where.instr, text_of(&c->where));
 	print_flight(c);
-	fflush(stderr);
 	rt_comm_abort(c, RT_ECOMM);
+}
+
+/* After half of the limit. */
+static void say(RtComm *c, double t)
+{
+	const RtFlightOp *op = NULL;
+	for (int s = RT_STREAMS - 1; s >= 0 && !op; s--)
+		op = rt_flight_oldest(&c->flight, s);
+	if (!c->meet || t - c->said < c->timeout / 16)
+		return;
+	c->said = t;
+	rt_meet_say(c->meet, op ? op->instr : c->where.instr);
 }
 
 static void ask_for_errors(RtComm *c)
@@ -145,7 +216,6 @@ static void ask_for_errors(RtComm *c)
 		if (!c->comm[g] || c->nccl.ncclCommGetAsyncError(c->comm[g], &r) != ncclSuccess)
 			continue;
 		if (r != ncclSuccess && r != ncclInProgress) {
-			print_flight(c);
 			rt_fail(c->rt, RT_ECOMM, "the %s group of NCCL: %s: %s", group_names[g],
 			        c->nccl.ncclGetErrorString(r), c->nccl.ncclGetLastError(c->comm[g]));
 		}
@@ -158,7 +228,7 @@ static void idle(Rt *rt, bool first)
 	double t = now();
 	if (first)
 		c->moved = t;
-	if (t - c->asked < 0.05)
+	if (t - c->asked < ASK)
 		return;
 	c->asked = t;
 	rt_flight_look(rt, &c->flight);
@@ -167,6 +237,8 @@ static void idle(Rt *rt, bool first)
 		c->moved = t;
 	}
 	ask_for_errors(c);
+	if (t - c->moved > c->timeout / 2)
+		say(c, t);
 	if (t - c->moved > c->timeout)
 		timed_out(c);
 }
@@ -211,6 +283,8 @@ static uint64_t build_of(const RtProg *p)
 static void peer_ended(void *ctx, int rank, int status)
 {
 	RtComm *c = ctx;
+	if (atomic_load(&c->ending))
+		return;
 	fprintf(stderr, "[rank %d] rank %d %s; here: instruction %d (%s)\n", c->where.rank, rank,
 	        status == RT_ECOMM ? "is lost" : "has failed", c->where.instr, text_of(&c->where));
 	fflush(NULL);
@@ -313,6 +387,7 @@ int rt_comm_index(const RtComm *c, RtCommGroup g)
 void rt_comm_abort(RtComm *c, int status)
 {
 	atomic_store(&c->deadline, (long long)now() + 5);
+	atomic_store(&c->ending, true);
 	fflush(NULL);
 	if (c->meet)
 		rt_meet_end(c->meet, status);
@@ -327,19 +402,6 @@ void rt_comm_abort(RtComm *c, int status)
 static CUstream stream_of(const RtComm *c, int stream)
 {
 	return c->rt->dev->stream[stream];
-}
-
-static int world_rank(const RtComm *c, RtCommGroup g, int member)
-{
-	const RtProg *p = c->rt->p;
-	int rank = c->where.rank, first = rank - rank % p->dp, q = rank % p->dp;
-	switch (g) {
-	case RT_COMM_PP: return member * p->dp + q;
-	case RT_COMM_DP: return first + member;
-	case RT_COMM_EP: return first + q - q % p->ep + member;
-	case RT_COMM_SHARD: return first + member * p->ep + q % p->ep;
-	default: return member;
-	}
 }
 
 /* `member` -1: the whole group. */

@@ -21,8 +21,8 @@ typedef struct RtDev RtDev;
  * run with status 3 when something is missing. */
 void rt_dev_open(Rt *rt);
 
-/* rt_dev_reserve - the arena, zeroed (rt->arena), and the kernels of the program. Ends the run with
- * status 7 when memory is too small. */
+/* rt_dev_reserve - the arena (rt->arena), with parameters, gradients and states zeroed, and the kernels. Ends
+ * the run with status 7 when memory is too small. */
 void rt_dev_reserve(Rt *rt);
 
 void rt_dev_close(Rt *rt);

@@ -10,6 +10,7 @@
 
 #include "rt_cuda.h"
 #include "rt_launcher.h"
+#include "rt_store.h"
 
 enum { MAJOR = 9, MINOR = 0 };       /* compute capability of the kernels, sm_90a */
 
@@ -129,6 +130,31 @@ static void make_streams(Rt *rt)
 		d->event[i] = rt_cuda_event(rt);
 }
 
+static void zero(Rt *rt, uint64_t off, int64_t n, RtDType t)
+{
+	rt_dev_zero(rt, 0, rt_at(rt, off), (size_t)n * rt_dtype_bytes(t));
+}
+
+/* What is read before it is written: Adam's states, padding of units, own memory. Everything else is left
+ * as it is, so that a program that reads what it has not written is not covered up. */
+static void zero_memory(Rt *rt)
+{
+	for (int i = 0; i < rt->p->nunit; i++) {
+		const RtUnit *u = &rt->p->units[i];
+		int64_t n = u->elems / (u->group == RT_GROUP_EXPERT ? rt->p->ep_shard : rt->p->dp);
+		zero(rt, u->param, u->elems, u->dtype);
+		if (u->stored != u->dtype)
+			zero(rt, u->master, n, u->stored);
+		if (!u->trained)
+			continue;
+		zero(rt, u->grad, u->elems, RT_f32);
+		zero(rt, u->m, n, u->stored);
+		zero(rt, u->v, n, u->stored);
+	}
+	rt_dev_zero(rt, 0, rt_at(rt, rt->p->own), rt->own.bytes);
+	rt_dev_finish(rt);
+}
+
 void rt_dev_reserve(Rt *rt)
 {
 	if (rt->p->streams > RT_STREAMS)
@@ -136,8 +162,7 @@ void rt_dev_reserve(Rt *rt)
 	reserve_arena(rt);
 	make_streams(rt);
 	rt_copy_init(rt);
-	rt_dev_zero(rt, 0, rt->arena, rt->p->arena_bytes);
-	rt_dev_finish(rt);
+	zero_memory(rt);
 	rt_rows_init(rt);
 	rt_launch_init(rt);
 	rt_gemm_init(rt);

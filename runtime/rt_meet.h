@@ -31,6 +31,12 @@ typedef void RtMeetEnded(void *ctx, int rank, int status);
 
 bool rt_meet_watch(RtMeet *m, RtMeetEnded *ended, void *ctx);
 
+/* rt_meet_say - tells the others that this rank waits in instruction `instr`. */
+void rt_meet_say(RtMeet *m, int instr);
+
+/* rt_meet_heard - seconds since `rank` has said so, a large number when it never has; *instr. */
+double rt_meet_heard(RtMeet *m, int rank, int *instr);
+
 /* rt_meet_end - tells the others that this rank ends them with `status`. */
 void rt_meet_end(RtMeet *m, int status);
 

@@ -32,11 +32,19 @@ typedef struct Answer {
 	char why[192];
 } Answer;
 
-typedef enum NewsKind { NEWS_LEAVES, NEWS_ENDED } NewsKind;
+typedef enum NewsKind { NEWS_LEAVES, NEWS_ENDED, NEWS_WAITS } NewsKind;
 
 typedef struct News {
-	int32_t kind, rank, status, unused;
+	int32_t kind, rank;
+	int32_t status;          /* NEWS_ENDED */
+	int32_t instr;           /* NEWS_WAITS */
 } News;
+
+/* What a rank has said of its waiting. */
+typedef struct Heard {
+	double when;             /* 0 never */
+	int instr;
+} Heard;
 
 struct RtMeet {
 	RtMeetOptions o;
@@ -49,6 +57,8 @@ struct RtMeet {
 	bool watching;
 	RtMeetEnded *ended;
 	void *ctx;
+	pthread_mutex_t lock;    /* of sending, and of heard */
+	Heard *heard;            /* [world] */
 };
 
 static double now(void)
@@ -270,6 +280,8 @@ static void free_meet(RtMeet *m)
 			close(m->wake[i]);
 	free(m->peer);
 	free(m->left);
+	free(m->heard);
+	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 
@@ -282,9 +294,11 @@ RtMeet *rt_meet(const RtMeetOptions *o, void *data, size_t bytes, char *err, siz
 	*m = (RtMeet){.o = *o, .listener = -1, .wake = {-1, -1}, .npeer = o->rank == 0 ? o->world : 1};
 	m->peer = malloc((size_t)m->npeer * sizeof *m->peer);
 	m->left = calloc((size_t)m->npeer, sizeof *m->left);
+	m->heard = calloc((size_t)o->world, sizeof *m->heard);
+	pthread_mutex_init(&m->lock, NULL);
 	for (int i = 0; m->peer && i < m->npeer; i++)
 		m->peer[i] = -1;
-	bool ok = m->peer && m->left && (o->rank == 0 ? gather(m, data, bytes, deadline, err, size)
+	bool ok = m->peer && m->left && m->heard && (o->rank == 0 ? gather(m, data, bytes, deadline, err, size)
 	                                              : join(m, data, bytes, deadline, err, size));
 	if (ok)
 		return m;
@@ -297,9 +311,18 @@ RtMeet *rt_meet(const RtMeetOptions *o, void *data, size_t bytes, char *err, siz
 static void tell_others(RtMeet *m, News n)
 {
 	double soon = now() + 2;
+	pthread_mutex_lock(&m->lock);
 	for (int i = 0; i < m->npeer; i++)
-		if (m->peer[i] >= 0 && i != n.rank && !m->left[i])
+		if (m->peer[i] >= 0 && (m->o.rank || i != n.rank) && !m->left[i])
 			send_all(m->peer[i], &n, sizeof n, soon);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void note(RtMeet *m, News n)
+{
+	pthread_mutex_lock(&m->lock);
+	m->heard[n.rank] = (Heard){now(), n.instr};
+	pthread_mutex_unlock(&m->lock);
 }
 
 /* Something came from connection i, or it was closed. */
@@ -311,16 +334,19 @@ static void hear(RtMeet *m, int i)
 		m->left[i] = true;
 		return;
 	}
-	if (closed && m->left[i]) {
+	if (closed) {
 		close(m->peer[i]);
 		m->peer[i] = -1;
-		return;
-	}
-	if (closed)
 		n = (News){NEWS_ENDED, i, EXIT_COMM, 0};
+	}
+	if (closed && m->left[i])
+		return;
 	if (m->o.rank == 0)
 		tell_others(m, n);
-	m->ended(m->ctx, n.rank, n.status);
+	if (n.kind == NEWS_ENDED)
+		m->ended(m->ctx, n.rank, n.status);
+	else if (n.rank >= 0 && n.rank < m->o.world)
+		note(m, n);
 }
 
 static void *watch(void *arg)
@@ -349,6 +375,20 @@ bool rt_meet_watch(RtMeet *m, RtMeetEnded *ended, void *ctx)
 	m->ctx = ctx;
 	m->watching = pipe(m->wake) == 0 && pthread_create(&m->thread, NULL, watch, m) == 0;
 	return m->watching;
+}
+
+void rt_meet_say(RtMeet *m, int instr)
+{
+	tell_others(m, (News){NEWS_WAITS, m->o.rank, 0, instr});
+}
+
+double rt_meet_heard(RtMeet *m, int rank, int *instr)
+{
+	pthread_mutex_lock(&m->lock);
+	Heard h = m->heard[rank];
+	pthread_mutex_unlock(&m->lock);
+	*instr = h.instr;
+	return now() - h.when;
 }
 
 void rt_meet_end(RtMeet *m, int status)
