@@ -8,7 +8,7 @@
  * arg: qi bf16[T,J,H], ki bf16[T,H], w f32[T,J], selection u32[T,SELW] (written; bit u of a row is key u of
  * the document, unused bits 0), and when SELECT_KEYS_WORK > 0 work: SELECT_KEYS_WORK bytes per block.
  * Parameters: KERNEL_NAME, INDEX_HEADS (J), INDEX_DIM (H, a multiple of 16), TOP_K, SELW = ceil(S_max / 32).
- * Launch: SELECT_KEYS_THREADS threads, as many blocks as there are multiprocessors (any number is right),
+ * Launch: SELECT_KEYS_THREADS threads, 132 blocks (any number is right),
  * SELECT_KEYS_SHARED bytes of shared memory. J 32, H 128, S_max 4096: 231,616 bytes, no work; 168 registers at the
  * start, 232 in the computing threads.
  *
@@ -22,6 +22,17 @@
  * rounds of 11, 11, 10 bits, each a histogram of the keys that share the bits found before. One more pass
  * in the order of the keys takes what is above it, and of its equals the first. FLOPs: 2 H J per pair of
  * a query beyond TOP_K and a key; bytes: 2 T H (J + S/8) from the L2, little from memory.
+ *
+ * @let ONES, (INDEX_HEADS + 31) / 32
+ * @let COLS, 8 * ((INDEX_HEADS + ONES - 1) / ONES)
+ * @let CHUNKS, (INDEX_DIM + 63) / 64
+ * @let SCORES, 32 * ((32 * SELW + 35) / 32 * 32 + 4)
+ * @let TILES, up(max(ONES * CHUNKS * COLS * 128, 65536), 1024) + CHUNKS * 16384 + 64 + 4 * ONES * COLS
+ * @let FITS, TILES + SCORES <= 232448
+ * @threads 384
+ * @shared TILES + FITS * SCORES
+ * @grid FIXED, 132
+ * @if !FITS: @work 1, 132 * SCORES
  */
 #include "order.cuh"
 
@@ -66,6 +77,10 @@ constexpr int SELECT_KEYS_SHARED = SK_AT_SCORES + (SK_IN_SHARED ? 4 * SK_QUERIES
 constexpr int SELECT_KEYS_THREADS = 3 * WARPGROUP;
 
 static_assert(SK_AT_SCORES <= 232448, "queries and keys fit in shared memory");
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == SELECT_KEYS_THREADS && LAUNCH_SHARED == SELECT_KEYS_SHARED, "the head gives threads "
+              "and shared memory");
+#endif
 
 struct SkBars {
 	u64 full[SK_STAGES], empty[SK_STAGES];
