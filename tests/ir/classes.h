@@ -10,6 +10,9 @@
  * would give them. Ends the process when it has errors. */
 Model *load_model(Arena *a, const char *path, int64_t seq, const SizeValue *sizes, uint32_t nsizes);
 
+/* load_model_text - the same from the text of a model file. */
+Model *load_model_text(Arena *a, const char *text, int64_t seq);
+
 extern int failures;
 
 #define CHECK(what, ...) \
