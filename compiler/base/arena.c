@@ -18,6 +18,7 @@ struct Chunk {
 
 struct Arena {
 	Chunk *top;
+	Arena *adopted, *sibling;        /* arenas that go with this one; the next of those */
 };
 
 enum { CHUNK_BYTES = 1 << 18 };
@@ -41,11 +42,21 @@ void arena_free(Arena *a)
 {
 	if (!a)
 		return;
+	for (Arena *child = a->adopted, *next; child; child = next) {
+		next = child->sibling;
+		arena_free(child);
+	}
 	for (Chunk *c = a->top, *next; c; c = next) {
 		next = c->next;
 		free(c);
 	}
 	free(a);
+}
+
+void arena_adopt(Arena *a, Arena *child)
+{
+	child->sibling = a->adopted;
+	a->adopted = child;
 }
 
 void *arena_alloc(Arena *a, size_t size)

@@ -15,6 +15,9 @@ typedef struct Arena Arena;
 Arena *arena_new(void);
 void arena_free(Arena *a);
 
+/* arena_adopt - from now on `child` is freed with `a`. */
+void arena_adopt(Arena *a, Arena *child);
+
 /* arena_alloc - `size` zeroed bytes, aligned to 16. */
 void *arena_alloc(Arena *a, size_t size);
 

@@ -134,7 +134,6 @@ typedef struct Parts {
 	VEC(Instance) instances; /* cls: index into parts */
 	VEC(Part *) parts;       /* distinct ones */
 	Map index;               /* key text to part */
-	VEC(Arena *) arenas;     /* of the distinct parts */
 	uint64_t nodes;          /* of the distinct parts */
 } Parts;
 

@@ -153,7 +153,7 @@ static void add_part(Lower *l, Parts *parts)
 		in.cls = parts->parts.n;
 		map_set(&parts->index, key, in.cls);
 		vec_push(l->arena, &parts->parts, p);
-		vec_push(l->arena, &parts->arenas, p->arena);
+		arena_adopt(l->arena, p->arena);
 		parts->nodes += p->g->nodes.n;
 	}
 	free(key);

@@ -342,6 +342,12 @@ static int64_t run_step(Oracle *o, const char *rows, int n, int64_t seq)
 	for (int i = 0; i < n; i++)
 		run_microbatch(o, &b, i);
 	rt_data_free(d);
+	free(b.tokens);
+	free(b.ndoc);
+	free(b.cu);
+	free(b.pos);
+	free(b.ids);
+	free(b.labels);
 	return b.label_tokens;
 }
 
