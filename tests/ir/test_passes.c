@@ -1,5 +1,5 @@
-/* test_passes.c - simplification keeps results; F and then B give what the joint graph gives, under every
- * policy. On random graphs and on the classes of models. */
+/* test_passes.c - simplification keeps results; F and then B, or F, I and W, give what the joint graph
+ * gives, under every policy. On random graphs and on the classes of models. */
 #include <string.h>
 
 #include "classes.h"
@@ -27,20 +27,36 @@ static void check_simplify(Arena *a, const Sample *s, int64_t seq_max)
 	CHECK(small->outputs.n == s->g->outputs.n, "%s loses results", s->g->name);
 }
 
-/* Evaluates F, then B on what F saved. */
-static const Eval *run_split(Arena *a, const Sample *s, const Split *split, const Eval **f)
+/* Operands of the sample, and what functions saved. */
+typedef struct Inputs {
+	EvalInput v[256];
+	EvalEnv env;
+} Inputs;
+
+static Inputs *inputs_of(Arena *a, const Sample *s)
 {
-	EvalInput in[LEN(s->in) + 128];
-	EvalEnv env = s->env;
-	memcpy(in, s->in, sizeof s->in);
-	env.inputs = in;
-	*f = graph_eval(a, split->f, &s->env);
-	for (uint32_t i = 0; i < split->f->outputs.n; i++) {
-		const Port *p = &split->f->outputs.v[i];
-		if (p->kind == PORT_SAVED && env.ninputs < LEN(in))
-			in[env.ninputs++] = (EvalInput){p->name, eval_val(*f, p->val)->v};
+	Inputs *in = ARENA_NEW(a, Inputs);
+	memcpy(in->v, s->in, sizeof s->in);
+	in->env = s->env;
+	in->env.inputs = in->v;
+	return in;
+}
+
+static void add_saved(Inputs *in, const Eval *e)
+{
+	for (uint32_t i = 0; i < e->g->outputs.n; i++) {
+		const Port *p = &e->g->outputs.v[i];
+		CHECK(in->env.ninputs < LEN(in->v), "%s saves too much for this test", e->g->name);
+		if (p->kind == PORT_SAVED && in->env.ninputs < LEN(in->v))
+			in->v[in->env.ninputs++] = (EvalInput){p->name, eval_val(e, p->val)->v};
 	}
-	return graph_eval(a, split->b, &env);
+}
+
+static void check_same(const Eval *got, const Eval *want, const char *policy)
+{
+	const char *name = "";
+	double far = far_apart(got, want, &name);
+	CHECK(far <= tolerance, "%s, %s: %s is off by %.1e", got->g->name, policy, name, far);
 }
 
 static uint32_t count_gradients(const Graph *g)
@@ -51,24 +67,37 @@ static uint32_t count_gradients(const Graph *g)
 	return n;
 }
 
+/* I and W give the gradients of B, each in one of them. */
+static void check_cut(Arena *a, Split *cut, Inputs *in, const Eval *b, const char *policy)
+{
+	split_weights(a, cut->f->name, cut);
+	const Graph *gi = checked(a, simplify_graph(a, cut->i, 0)), *gw = checked(a, simplify_graph(a, cut->w, 0));
+	const Eval *i = graph_eval(a, gi, &in->env);
+	add_saved(in, i);
+	check_same(i, b, policy);
+	check_same(graph_eval(a, gw, &in->env), b, policy);
+	CHECK(count_gradients(gi) + count_gradients(gw) == count_gradients(b->g), "%s, %s: I and W have other gradients",
+	      b->g->name, policy);
+}
+
 static void check_split(Arena *a, const Sample *s, const WeightDecl *weights, uint32_t nweights)
 {
 	static const char *const names[] = {"normal", "checkpoint", "exit"};
 	Joint j = autodiff(a, simplify_graph(a, s->g, 0), weights, nweights);
-	const Eval *want = graph_eval(a, checked(a, j.g), &s->env), *f, *b;
+	const Eval *want = graph_eval(a, checked(a, j.g), &s->env);
 	for (int policy = SPLIT_NORMAL; policy <= SPLIT_EXIT; policy++) {
 		Split cut = split_recompute(a, &j, (SplitPolicy)policy);
-		Split small = {simplify_graph(a, cut.f, 0), simplify_graph(a, cut.b, 0)};
-		const char *name = "";
-		checked(a, small.f);
-		checked(a, small.b);
-		b = run_split(a, s, &small, &f);
-		double far = far_apart(f, want, &name);
-		CHECK(far <= tolerance, "%s.F, %s: %s is off by %.1e", s->g->name, names[policy], name, far);
-		far = far_apart(b, want, &name);
-		CHECK(far <= tolerance, "%s.B, %s: %s is off by %.1e", s->g->name, names[policy], name, far);
-		CHECK(count_gradients(small.b) == count_gradients(j.g), "%s.B, %s has other gradients", s->g->name,
+		cut.f = simplify_graph(a, cut.f, 0);
+		cut.b = simplify_graph(a, cut.b, 0);
+		Inputs *in = inputs_of(a, s);
+		const Eval *f = graph_eval(a, checked(a, cut.f), &in->env);
+		add_saved(in, f);
+		const Eval *b = graph_eval(a, checked(a, cut.b), &in->env);
+		check_same(f, want, names[policy]);
+		check_same(b, want, names[policy]);
+		CHECK(count_gradients(cut.b) == count_gradients(j.g), "%s, %s has other gradients", cut.b->name,
 		      names[policy]);
+		check_cut(a, &cut, in, b, names[policy]);
 	}
 }
 
