@@ -14,6 +14,8 @@
 
 enum { RT_OK = 0, RT_EUSAGE = 2, RT_EENV = 3, RT_EDATA = 4, RT_ECOMM = 5, RT_ENUMERIC = 6, RT_EMEMORY = 7 };
 
+typedef struct RtChoice RtChoice;
+
 struct Rt {
 	RtProg *p;
 	RtOwn own;               /* where the runtime's own memory lies */
@@ -26,6 +28,7 @@ struct Rt {
 	RtExchange *xch;         /* [xchs] */
 	RtPiece *own_part, *list_part;   /* [experts_max] of an exchange, see rt_route.c */
 	int64_t **load;          /* per balance: [experts] slots routed from this rank's tokens in this step */
+	RtChoice *choice;        /* NULL: choices are neither recorded nor replayed */
 	RtData *data;
 	RtBatch batch;           /* rows of this step: per microbatch documents and positions */
 	int64_t step;            /* optimizer step, from 0 */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rt_int.h"
+#include "rt_choice.h"
 #include "rt_keys.h"
 #include "rt_lr.h"
 #include "rt_trailer.h"
@@ -41,6 +41,7 @@ typedef struct Args {
 	bool help, info;
 	const char *dump_dir;
 	int64_t dump_step;
+	const char *record, *replay;     /* selections */
 } Args;
 
 static _Noreturn void usage(const char *what, const char *arg)
@@ -102,6 +103,10 @@ static Args parse_args(Rt *rt, int argc, char **argv)
 				usage("--dump-step takes the number of a step, not", value);
 		} else if (named(argc, argv, &i, "--dump-dir", &value)) {
 			a.dump_dir = value;
+		} else if (named(argc, argv, &i, "--record-selections", &value)) {
+			a.record = value;
+		} else if (named(argc, argv, &i, "--replay-selections", &value)) {
+			a.replay = value;
 		} else if (strncmp(argv[i], "--", 2) == 0 && rt_key_arg(argc, argv, &i, &path, &value)) {
 			override(rt, path, value);
 			free(path);
@@ -122,6 +127,8 @@ static void print_help(const RtProg *p)
 	       "  --steps N               optimizer steps (step_scheduler.max_steps)\n"
 	       "  --dump-step K           write gradients and parameters of step K\n"
 	       "  --dump-dir DIR          there\n"
+	       "  --record-selections F   write the chosen experts and keys of every step to F.NNN, one file a rank\n"
+	       "  --replay-selections F   take them from there\n"
 	       "  --info                  print program and memory and end\n"
 	       "  --a.b.c=value           override a key of the recipe that does not shape the program\n\n"
 	       "environment: RT_TRACE=1 prints every instruction, RT_PROFILE=1 at the end the time of each kernel\n",
@@ -292,7 +299,9 @@ int main(int argc, char **argv)
 	reserve(rt);
 	rt_weights_load(rt);
 	rt->profile = rt_profile_new(rt->p);
+	rt->choice = rt_choice_new(rt, args.record, args.replay);
 	train(rt);
+	rt_choice_free(rt);
 	rt_profile_print(rt->profile, rt->rank);
 	rt_profile_free(rt->profile);
 	rt_comm_where(rt->comm, rt->p->ninstr, "end");

@@ -659,6 +659,14 @@ static bool check_tables(const RtProg *p, char *err)
 	return true;
 }
 
+/* What --replay-selections may write lies inside the arena. */
+static bool choice_fits(const RtProg *p, const RtInstr *i)
+{
+	const RtKernelInfo *k = &p->kernels[i->kernel];
+	return !k->choice || (k->choice <= i->narg && inside(p, i->arg[k->choice - 1],
+	                                                     (uint64_t)k->choice_bytes * (uint64_t)p->tokens_max));
+}
+
 static bool check_instr(const RtProg *p, int at, char *err)
 {
 	const RtInstr *i = &p->instrs[at];
@@ -667,7 +675,7 @@ static bool check_instr(const RtProg *p, int at, char *err)
 	for (int k = 0; k < i->narg; k++)
 		ok = ok && i->arg[k] <= p->arena_bytes;
 	switch (i->op) {
-	case RT_LAUNCH: ok = ok && i->kernel >= 0 && i->kernel < p->nkernel; break;
+	case RT_LAUNCH: ok = ok && i->kernel >= 0 && i->kernel < p->nkernel && choice_fits(p, i); break;
 	case RT_SEND:
 	case RT_RECV:
 		ok = ok && i->peer >= 0 && i->peer < p->pp && i->narg == 1 && i->mb >= 0 &&

@@ -1,7 +1,7 @@
 /* rt_run.c - the loop that executes a program: one step, in issue order. */
 #include <stdio.h>
 
-#include "rt_int.h"
+#include "rt_choice.h"
 
 static void set_microbatch(Rt *rt, int mb)
 {
@@ -17,6 +17,13 @@ static int64_t shard_elems(const Rt *rt, const RtUnit *u)
 	int64_t n;
 	rt_unit_shard(rt, u, &n);
 	return n;
+}
+
+static void launch(Rt *rt, const RtInstr *in)
+{
+	rt_dev_launch(rt, in);
+	if (rt->choice && rt->p->kernels[in->kernel].choice && in->mb >= 0)
+		rt_choice_made(rt, in);
 }
 
 static void gather(Rt *rt, const RtInstr *in)
@@ -51,7 +58,7 @@ static void run_one(Rt *rt, int at)
 	uint64_t bytes = in->row_bytes * (uint64_t)rt->env.T;
 	RtSpan span = rt_profile_begin(rt->profile);
 	switch (in->op) {
-	case RT_LAUNCH: rt_dev_launch(rt, in); break;
+	case RT_LAUNCH: launch(rt, in); break;
 	case RT_SEND: rt_comm_send(rt->comm, in->stream, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
 	case RT_RECV: rt_comm_recv(rt->comm, in->stream, RT_COMM_PP, in->peer, rt_at(rt, in->arg[0]), bytes); break;
 	case RT_COUNTS: rt_counts(rt, in); break;

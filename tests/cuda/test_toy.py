@@ -2,6 +2,7 @@
 """Rank programs of a toy model on the runtime of the cuda target, with test doubles.
 
     test_toy.py BUILD WORK layouts      results against numpy on several layouts
+    test_toy.py BUILD WORK replay       selections of one run replayed by another
     test_toy.py BUILD WORK waits        every wait between streams shows when it is missing
     test_toy.py BUILD WORK faults       what a run says and how it ends when something is wrong
 """
@@ -68,12 +69,9 @@ class Run:
     def texts(self):
         return [p.text() for p in self.programs]
 
-    def run(self, texts, seed, **env):
-        return self.write_ranks(texts).run(["--dump-step", "0", "--dump-dir", "dump"], seed, **env)
-
-    def check(self, texts, seed):
+    def check(self, texts, seed, args=()):
         """Runs and compares with numpy; the message of what is wrong, None when all is well."""
-        results = self.run(texts, seed)
+        results = self.write_ranks(texts).run(["--dump-step", "0", "--dump-dir", "dump", *args], seed)
         bad = [(r, rc, err) for r, (rc, _, err) in enumerate(results) if rc or "double:" in err]
         if bad:
             return f"rank {bad[0][0]} ends with {bad[0][1]}: {bad[0][2][-600:]}"
@@ -98,6 +96,25 @@ def check_layouts(build, kernels, work):
             if wrong:
                 raise Failure(f"pp, dp, ep{', capacity' if len(layout) > 3 else ''} {layout}, seed {seed}: {wrong}")
         print(f"layout {layout}: ok")
+
+
+def check_replay(build, kernels, work):
+    """What a run on one pipeline rank chose, taken over by two pipeline ranks whose own choice is none."""
+    first, second = Run(build, kernels, work, 1, 2, 1), Run(build, kernels, work, 2, 2, 2)
+    file = os.path.join(work, "chosen")
+    for r in first.write_ranks(first.texts()).run(["--record-selections", file]):
+        expect("recorded", r, 0, "")
+    blind = [re.sub(r"(?m)^kernel toy_ids_ (.*)grid=1 per=4 times=1", r"kernel toy_ids_ \1grid=0 times=0", t)
+             for t in second.texts()]
+    wrong = second.check(blind, 0, ["--replay-selections", file])
+    if wrong:
+        raise Failure(f"replayed: {wrong}")
+    results = second.write_ranks(blind).run(["--replay-selections", file, "--steps", "3"])
+    expect("more steps than recorded", next(r for r in results if "no selection" in r[2]), 4,
+           r"no selection of \d+ tokens and 8 bytes each was recorded for step 2, microbatch 0, layer -1")
+    for r in second.write_ranks(blind).run(["--replay-selections", os.path.join(work, "nothing")]):
+        expect("nothing recorded", r, 4, r"nothing\.000 and so on hold no selections|has failed")
+    print("replay: ok")
 
 
 def without(text, k):
@@ -227,7 +244,7 @@ def main():
     build, work = (os.path.abspath(a) for a in sys.argv[1:3])
     os.makedirs(work, exist_ok=True)
     kernels = link_kernels(toy.sources(), build, os.path.join(work, "kernels"))
-    {"layouts": check_layouts, "waits": check_waits, "faults": check_faults}[sys.argv[3]](build, kernels, work)
+    {"layouts": check_layouts, "replay": check_replay, "waits": check_waits, "faults": check_faults}[sys.argv[3]](build, kernels, work)
 
 
 if __name__ == "__main__":

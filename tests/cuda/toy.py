@@ -169,7 +169,8 @@ class Program:
         for name in KERNELS:
             per_row = name in ("toy_embed", "toy_ids", "toy_expert", "toy_add")
             kind = 2 if name == "toy_expert" else 1
-            yield f"kernel {name}_ threads=64 " + (f"grid={kind} per=4 times=1" if per_row else "times=1") + " ; "
+            choice = f" choice=1 choice_bytes={4 * K}" if name == "toy_ids" else ""
+            yield f"kernel {name}_ threads=64 " + (f"grid={kind} per=4 times=1" if per_row else "times=1") + choice + " ; "
         for name, (_, threads, shared, times) in RUNTIME.items():
             yield f"kernel {name} threads={threads} shared={shared} times={times} ; "
 
