@@ -693,6 +693,24 @@ static void end_step(Writer *w)
 
 /* ---- kernels of the program, offsets ---- */
 
+/* How a kernel is launched. Those that choose experts or keys write their choice to one argument, and nothing
+ * else. */
+static RtKernelInfo launch_of(const Kernel *k)
+{
+	RtKernelInfo info = k->launch;
+	const char *access = info.access ? info.access : "";
+	RtAccess a;
+	if (strncmp(k->template_, "top_k.", 6) != 0 && strncmp(k->template_, "select_keys.", 12) != 0)
+		return info;
+	for (int i = 1; rt_access(&access, &a); i++) {
+		if (a.mode != 'w' || a.rows != 'T')
+			continue;
+		info.choice = i;
+		info.choice_bytes = (int)a.bytes;
+	}
+	return info;
+}
+
 static void number_kernels(Writer *w)
 {
 	int *number = ARENA_ARRAY(w->a, int, w->in->kernels->kernels.n + 1);
@@ -703,7 +721,7 @@ static void number_kernels(Writer *w)
 		if (k < 0)
 			continue;
 		if (!number[k]) {
-			vec_push(w->a, &names, w->in->kernels->kernels.v[k].launch);
+			vec_push(w->a, &names, launch_of(&w->in->kernels->kernels.v[k]));
 			vec_last(&names).name = arena_strdup(w->a, w->in->kernels->kernels.v[k].name);
 			number[k] = (int)names.n;
 		}
