@@ -68,6 +68,30 @@ static void test_adam(size_t n)
 	free(g);
 }
 
+/* The sum in its documented order, which tests/cuda/test_optim.cpp demands of the cuda target too. */
+static double ordered_squares(const float *x, size_t n)
+{
+	double *chain = check_zeros(2112), sum = 0;
+
+	for (size_t at = 0; at < n; at += 1024) {
+		double lane[128] = { 0 };
+		for (size_t i = 0; i < 1024 && at + i < n; i++)
+			lane[i % 128] += (double)x[at + i] * (double)x[at + i];
+		for (size_t half = 64; half; half /= 2)
+			for (size_t i = 0; i < half; i++)
+				lane[i] += lane[i + half];
+		chain[at / 1024 % 2112] += lane[0];
+	}
+	for (size_t p = 0; p < 264; p++) {
+		double part = 0;
+		for (size_t k = 0; k < 8; k++)
+			part += chain[8 * p + k];
+		sum += part;
+	}
+	free(chain);
+	return sum;
+}
+
 static void test_sumsq(size_t n)
 {
 	float *g = check_values(n, 1), *was = malloc((n + 1) * sizeof *was);
@@ -91,6 +115,8 @@ static void test_sumsq(size_t n)
 	double want = (double)sum;
 	if (!(fabs(out[0] - want) <= 1e-13 * want))
 		check_fail("sum of squares", n, out[0], want);
+	if (out[0] != ordered_squares(g, n))
+		check_fail("order of the sum of squares", n, out[0], ordered_squares(g, n));
 	if (out[1] != out[0] || out[2] != out[0])
 		check_fail("sum of squares by threads", n, out[1], out[0]);
 	free(g);
@@ -105,6 +131,6 @@ int main(void)
 		test_adam(n[i]);
 		test_sumsq(n[i]);
 	}
-	test_sumsq(1024 * 4096 + 77);
+	test_sumsq(2 * 1024 * 4096 + 77);
 	return check_done("optimizer");
 }
