@@ -154,8 +154,8 @@ DEV void sk_product(float (&d)[SK_COLS / 2], const u8 *keys, const u8 *queries)
 	wg_fence();
 	UNROLL
 	for (int k = 0; k < INDEX_DIM / 16; k++) {
-		u64 a = wg_advance(wg_desc_k(keys + k / 4 * SK_KEYS * 128), (u32)(k % 4) * 32);
-		u64 b = wg_advance(wg_desc_k(queries + k / 4 * SK_COLS * 128), (u32)(k % 4) * 32);
+		u64 a = wg_advance(wg_desc_k(keys + k / 4 * SK_KEYS * 128), k % 4 * 32);
+		u64 b = wg_advance(wg_desc_k(queries + k / 4 * SK_COLS * 128), k % 4 * 32);
 		wgmma_ss<SK_COLS, 0, 0>(d, a, b, k > 0);
 	}
 	wg_commit();

@@ -308,7 +308,7 @@ static void test_sumsq(size_t n, size_t shift)
 
 int main()
 {
-	for (size_t n : {0, 1, 8, 13, 2051}) {
+	for (size_t n : {0u, 1u, 8u, 13u, 2051u}) {
 		test_float(full::adam_full, false, n);
 		test_float(copied::adam_copied, true, n);
 		test_lengths(n);
@@ -316,8 +316,8 @@ int main()
 	test_torch(low::adam_low, torch_adam[0]);
 	test_torch(low_decay::adam_low_decay, torch_adam[1]);
 	test_torch(low_decoupled::adam_low_decoupled, torch_adam[2]);
-	for (size_t n : {0, 1, 3, 128, 1023, 1024, 1029, 70000})
-		for (size_t shift : {0, 1, 4})
+	for (size_t n : {0u, 1u, 3u, 128u, 1023u, 1024u, 1029u, 70000u})
+		for (size_t shift : {0u, 1u, 4u})
 			test_sumsq(n, shift);
 	test_sumsq(2112 * 1024 + 5000, 0);
 	return check_done();

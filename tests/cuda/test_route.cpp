@@ -322,7 +322,7 @@ static void test_unpack(const Round &r, size_t bytes, int empty)
 static void test_rows()
 {
 	for (int slots : {0, 1, 12, 200})
-		for (size_t bytes : {2, 4, 12, 16, 96, 2064}) {
+		for (size_t bytes : {2u, 4u, 12u, 16u, 96u, 2064u}) {
 			Round r(5, slots);
 			test_pack(r, bytes, 1);
 			test_pack(r, bytes, 3);
