@@ -35,7 +35,7 @@ static void timeline_json(const Comp *c, Text *t)
 		text_add(t, "%s\n [", r ? "," : "");
 		for (uint32_t i = 0; i < l->n; i++)
 			text_add(t, "%s[%d,\"%s\",%d,%.9g,%.9g]", i ? "," : "", l->v[i].act.stage,
-			         l->v[i].act.kind == ACT_F ? "F" : "B", l->v[i].act.mb, l->v[i].start, l->v[i].end);
+			         act_kind_name(l->v[i].act.kind), l->v[i].act.mb, l->v[i].start, l->v[i].end);
 		text_add(t, "]");
 	}
 	text_add(t, "]");

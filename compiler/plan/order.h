@@ -23,7 +23,7 @@ typedef struct OrderInput {
 	int microbatches, runs;  /* per run; runs of a step, one after another */
 } OrderInput;
 
-/* An F or B of the simulation. */
+/* An F, B, I or W of the simulation. */
 typedef struct OrderSpan {
 	Act act;
 	double start, end;       /* in the unit of costs */

@@ -23,10 +23,15 @@ const ScheduleInfo *schedule_find(const char *name)
 	return NULL;
 }
 
+const char *act_kind_name(ActKind k)
+{
+	static const char *const name[] = {"F", "B", "I", "W", "SEND_F", "RECV_F", "SEND_B", "RECV_B"};
+	return name[k];
+}
+
 void act_print(Text *t, const Act *act)
 {
-	static const char *const kind[] = {"F", "B", "I", "W", "SEND_F", "RECV_F", "SEND_B", "RECV_B"};
-	text_add(t, "%d%s%d", act->stage, kind[act->kind], act->mb);
+	text_add(t, "%d%s%d", act->stage, act_kind_name(act->kind), act->mb);
 }
 
 void act_list_print(Text *t, const ActList *l)

@@ -35,6 +35,9 @@ const char *schedule_reject(Arena *a, const ScheduleInfo *s, int pp, int per_ran
 /* schedule_compute - F, B, I and W of every rank for one run of m microbatches; lists[pp]. */
 void schedule_compute(Arena *a, const ScheduleInfo *s, int pp, int per_rank, int m, ActList *lists);
 
+/* "F", "B", .. "RECV_B" */
+const char *act_kind_name(ActKind k);
+
 /* act_print - "4F2", "4SEND_B0". */
 void act_print(Text *t, const Act *act);
 

@@ -1,11 +1,15 @@
-/* schedule_lists.c - for tests: reads lines `schedule NAME PP PER_RANK MICROBATCHES` and `stages LAYERS
- * PER_STAGE PP ROUNDING SCHEDULE`, and answers each with one line: the lists of the ranks, or the
- * stages as rank:first-last, separated by `|`, or `rejected: why`. */
+/* schedule_lists.c - for tests: reads questions and answers each with one line, or `rejected: why`.
+ *
+ *   schedule NAME PP PER_RANK MICROBATCHES            the lists of the ranks, separated by `|`
+ *   stages LAYERS PER_STAGE PP ROUNDING SCHEDULE      the stages as rank:first-last
+ *   idle NAME PP PER_RANK MICROBATCHES RUNS F B W     simulated length of a step and idle fraction, all
+ *                                                     stages alike: F forward, B backward, W of it weights
+ */
 #include <stdio.h>
 #include <string.h>
 
+#include "compiler/plan/order.h"
 #include "compiler/plan/stage.h"
-#include "compiler/plan/schedule.h"
 
 static void print_schedule(Arena *a, const char *name, int pp, int per_rank, int m)
 {
@@ -39,16 +43,41 @@ static void print_stages(Arena *a, int layers, int per_stage, int pp, const char
 	printf("\n");
 }
 
+static void print_idle(Arena *a, const char *name, const int x[4], StageCost cost)
+{
+	const ScheduleInfo *s = schedule_find(name);
+	int pp = x[0], n = pp * x[1];
+	int *rank = ARENA_ARRAY(a, int, n);
+	StageCost *costs = ARENA_ARRAY(a, StageCost, n);
+	ActList *lists = ARENA_ARRAY(a, ActList, pp);
+	for (int i = 0; i < n; i++) {
+		rank[i] = s->v_shape && i >= pp ? 2 * pp - 1 - i : i % pp;
+		costs[i] = cost;
+	}
+	schedule_compute(a, s, pp, x[1], x[2], lists);
+	OrderInput in = {.pp = pp, .nstages = n, .stage_rank = rank, .cost = costs, .compute = lists,
+	                 .microbatches = x[2], .runs = x[3]};
+	OrderResult out = order_actions(a, &in);
+	if (out.error)
+		printf("rejected: %s\n", out.error);
+	else
+		printf("%.17g %.17g\n", out.makespan, out.idle);
+}
+
 int main(void)
 {
 	char line[256], name[64], round[16];
-	int x[3];
+	int x[4];
+	StageCost c;
 	while (fgets(line, sizeof line, stdin)) {
 		Arena *a = arena_new();
 		if (sscanf(line, "schedule %63s %d %d %d", name, &x[0], &x[1], &x[2]) == 4)
 			print_schedule(a, name, x[0], x[1], x[2]);
 		else if (sscanf(line, "stages %d %d %d %15s %63s", &x[0], &x[1], &x[2], round, name) == 5)
 			print_stages(a, x[0], x[1], x[2], round, name);
+		else if (sscanf(line, "idle %63s %d %d %d %d %lf %lf %lf", name, &x[0], &x[1], &x[2], &x[3], &c.forward,
+		                &c.backward, &c.weight) == 8)
+			print_idle(a, name, x, c);
 		else
 			printf("not understood\n");
 		arena_free(a);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Schedules against torch's (schedules.txt), stages against AutoModel's rules and table.
+"""Schedules against torch's (schedules.txt), stages against AutoModel's rules and table, the simulator
+against what is known of bubbles.
 
     test_schedules.py SCHEDULE_LISTS
 """
@@ -118,5 +119,89 @@ def check_stages(tool):
     return len(wrong)
 
 
+# ---- simulated time ----
+
+def idle_cases():
+    """(question, length of a step or None, idle fraction, tolerance): forward 1, backward 2 or 3, W 1."""
+    for pp, m, runs, back in itertools.product((2, 3, 4, 8), (8, 16, 24), (1, 2), (2, 3)):
+        for name in SINGLE:
+            length = runs * (m + pp - 1) * (1 + back)
+            yield f"idle {name} {pp} 1 {m} {runs} 1 {back} 1", length, (pp - 1) / (m + pp - 1), 1e-9
+        for v in (2, 3, 9):
+            if m % pp == 0:
+                length = runs * (v * m + pp - 1) * (1 + back)
+                yield f"idle Interleaved1F1B {pp} {v} {m} {runs} 1 {back} 1", length, (pp - 1) / (v * m + pp - 1), 1e-9
+    # published figures, in per cent with one or two digits
+    for name, v, m, back, per_cent, digits in (
+            ("1F1B", 1, 8, 2, 27.3, 1), ("Interleaved1F1B", 9, 4, 2, 7.69, 2), ("Interleaved1F1B", 9, 8, 2, 4.0, 2),
+            ("ZBVZeroBubble", 2, 8, 2, 5.9, 1), ("ZBVZeroBubble", 2, 8, 3, 8.6, 1),
+            ("InterleavedZeroBubble", 9, 8, 3, 2.0, 1)):
+        yield f"idle {name} 4 {v} {m} 1 1 {back} 1", None, per_cent / 100, 0.5001 * 10**-(digits + 2)
+
+
+def parse_action(word):
+    """[(kind, stage, microbatch)] of an action; two for an overlapped pair."""
+    parts = word[1:word.index(")")].split(";") if word.startswith("(") else [word]
+    return [(kind, int(p.split(kind)[0]), int(p.split(kind)[1])) for p in parts for kind in "FBIW" if kind in p]
+
+
+def simulate(lists, rank_of, cost, atomic):
+    """Idle fraction. `atomic`: an overlapped pair starts when both halves can, and ends as one."""
+    rows = [[parse_action(w) for w in text.split()] for text in lists.split("|")]
+    if not atomic:
+        rows = [[[half] for action in row for half in action] for row in rows]
+    last, done, free, at = max(rank_of), {}, [0.0] * len(rows), [0] * len(rows)
+
+    def needs(kind, s, m):
+        own = {"F": [], "B": [("F", s, m)], "I": [("F", s, m)], "W": [("I", s, m)]}[kind]
+        if kind == "F" and s > 0:
+            own = own + [("F", s - 1, m)]
+        if kind in "BI" and s < last:
+            own = own + [("I", s + 1, m)]
+        return own
+
+    while any(at[r] < len(row) for r, row in enumerate(rows)):
+        before = list(at)
+        for r, row in enumerate(rows):
+            while at[r] < len(row):
+                action = row[at[r]]
+                inputs = [n for half in action for n in needs(*half)]
+                if any(n not in done for n in inputs):
+                    break
+                end = max([free[r]] + [done[n] for n in inputs]) + sum(cost[k] for k, _, _ in action)
+                for kind, s, m in action:
+                    done["I" if kind == "B" else kind, s, m] = end
+                free[r], at[r] = end, at[r] + 1
+        assert at != before, "the lists wait for each other"
+    work = sum(cost[k] for row in rows for action in row for k, _, _ in action)
+    return 1 - work / (max(free) * len(rows))
+
+
+def check_pairs(tool):
+    """DualPipeV: the published idle fractions take a pair as one action; here its halves run in turn."""
+    wrong = 0
+    for back, per_cent in ((2, 11.1), (3, 14.7)):
+        lists, answer = ask(tool, ["schedule DualPipeV 4 2 8", f"idle DualPipeV 4 2 8 1 1 {back} 1"])
+        rank_of = {s: s if s < 4 else 7 - s for s in range(8)}
+        cost = {"F": 1, "B": back, "I": back - 1, "W": 1}
+        published, ours = (simulate(lists, rank_of, cost, atomic) for atomic in (True, False))
+        if round(100 * published, 1) != per_cent or abs(float(answer.split()[1]) - ours) > 1e-9:
+            wrong += 1
+            print(f"FAILED DualPipeV, backward {back}: {published} for pairs, {ours} in turn, answer {answer}")
+    return wrong
+
+
+def check_idle(tool):
+    cases, wrong = list(idle_cases()), check_pairs(tool)
+    for (question, length, idle, tolerance), answer in zip(cases, ask(tool, [c[0] for c in cases])):
+        got = [float(x) for x in answer.split()] if not answer.startswith("rejected") else [0, 9]
+        if abs(got[1] - idle) > tolerance or (length and abs(got[0] - length) > 1e-9 * length):
+            wrong += 1
+            print(f"FAILED {question}: {answer}, expected {length} {idle}")
+    print(f"{len(cases)} simulations, {wrong} differ")
+    return wrong
+
+
 if __name__ == "__main__":
-    sys.exit(1 if check_schedules(sys.argv[1]) + check_stages(sys.argv[1]) else 0)
+    failures = [check(sys.argv[1]) for check in (check_schedules, check_stages, check_idle)]
+    sys.exit(1 if any(failures) else 0)
