@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "comp.h"
+#include "plan/balance.h"
 #include "plan/verify.h"
 
 static Rounding rounding(const Comp *c)
@@ -50,21 +51,6 @@ static bool check_shared(Comp *c)
 	return !diag_errors(c->diag);
 }
 
-bool pass_stage(Comp *c)
-{
-	const char *name = recipe_text(c->recipe, "distributed.pipeline.pp_schedule");
-	const char *key = "distributed.pipeline.layers_per_stage";
-	int per_stage = recipe_null(c->recipe, key) ? 0 : (int)recipe_int(c->recipe, key);
-	c->schedule = schedule_find(name);
-	c->stages = stage_split(c->arena, c->model->num_layers, per_stage, c->mesh.pp, rounding(c), name);
-	if (!c->stages.error)
-		return check_shared(c);
-	Span at = recipe_span(c->recipe, key);
-	diag_error(c->diag, at.file ? at : recipe_span(c->recipe, "distributed.pipeline.pp_schedule"), "%s",
-	           c->stages.error);
-	return false;
-}
-
 /* Microseconds of a stage's forward and backward on the device. */
 static StageCost stage_cost(const Comp *c, const PlanStage *s)
 {
@@ -109,6 +95,65 @@ static bool is_pipeline(const Comp *c)
 	return c->mesh.pp > 1;
 }
 
+/* ---- stages ---- */
+
+static int *stage_ranks(const Comp *c)
+{
+	int *rank = ARENA_ARRAY(c->arena, int, c->stages.n);
+	for (int i = 0; i < c->stages.n; i++)
+		rank[i] = c->stages.v[i].pp_rank;
+	return rank;
+}
+
+/* Everything of the simulation but costs. */
+static OrderInput order_input(const Comp *c, const ActList *compute)
+{
+	return (OrderInput){.pp = c->mesh.pp, .nstages = c->stages.n, .stage_rank = stage_ranks(c), .compute = compute,
+	                    .microbatches = run_microbatches(c), .runs = runs(c), .latency = c->device.link_us};
+}
+
+static StageCost instance_cost(const Comp *c, uint32_t i)
+{
+	PlanStage one = {.first = i, .last = i};
+	return stage_cost(c, &one);
+}
+
+/* Layers to stages by predicted time. What the schedule rejects is said by pass_schedule. */
+static void balance(Comp *c)
+{
+	int pp = c->mesh.pp, m = run_microbatches(c), layers = c->model->num_layers;
+	if (schedule_reject(c->arena, c->schedule, pp, c->stages.per_rank, m))
+		return;
+	ActList *compute = ARENA_ARRAY(c->arena, ActList, pp);
+	StageCost *layer = ARENA_ARRAY(c->arena, StageCost, layers);
+	schedule_compute(c->arena, c->schedule, pp, c->stages.per_rank, m, compute);
+	for (int i = 0; i < layers; i++)
+		layer[i] = instance_cost(c, (uint32_t)i + 1);
+	BalanceInput in = {.order = order_input(c, compute), .layer = layer, .first = instance_cost(c, 0),
+	                   .last = instance_cost(c, (uint32_t)layers + 1)};
+	balance_stages(c->arena, &c->stages, &in);
+}
+
+bool pass_stage(Comp *c)
+{
+	const char *name = recipe_text(c->recipe, "distributed.pipeline.pp_schedule");
+	const char *key = "distributed.pipeline.layers_per_stage";
+	int per_stage = recipe_null(c->recipe, key) ? 0 : (int)recipe_int(c->recipe, key);
+	c->schedule = schedule_find(name);
+	c->stages = stage_split(c->arena, c->model->num_layers, per_stage, c->mesh.pp, rounding(c), name);
+	if (!c->stages.error) {
+		if (is_pipeline(c) && strcmp(recipe_text(c->recipe, "glmc.stage_balance"), "cost") == 0)
+			balance(c);
+		return check_shared(c);
+	}
+	Span at = recipe_span(c->recipe, key);
+	diag_error(c->diag, at.file ? at : recipe_span(c->recipe, "distributed.pipeline.pp_schedule"), "%s",
+	           c->stages.error);
+	return false;
+}
+
+/* ---- schedule ---- */
+
 bool pass_schedule(Comp *c)
 {
 	int pp = c->mesh.pp, m = run_microbatches(c), n = c->stages.n;
@@ -121,16 +166,13 @@ bool pass_schedule(Comp *c)
 	c->actions = ARENA_ARRAY(c->arena, ActList, pp);
 	schedule_compute(c->arena, s, pp, c->stages.per_rank, m, c->actions);
 	c->costs = ARENA_ARRAY(c->arena, StageCost, n);
-	int *rank = ARENA_ARRAY(c->arena, int, n);
 	for (int i = 0; i < n; i++) {
 		PlanStage p = plan_stage(&c->stages.v[i]);
-		rank[i] = c->stages.v[i].pp_rank;
 		c->costs[i] = stage_cost(c, &p);
 	}
 	c->model_flops = model_flops(c);
-	OrderInput in = {.pp = pp, .nstages = n, .stage_rank = rank, .cost = c->costs, .compute = c->actions,
-	                 .microbatches = m, .runs = runs(c)};
-	in.latency = c->device.link_us;
+	OrderInput in = order_input(c, c->actions);
+	in.cost = c->costs;
 	c->order = order_actions(c->arena, &in);
 	if (c->order.error) {
 		print_rejection(c, c->order.error);

@@ -241,6 +241,30 @@ def schedules(l):
     return f"gradients {worst:.1e}"
 
 
+def balance(l):
+    """Stages cut by predicted time: other cuts, the same bits, and no longer step."""
+    one, gains = l.step(batch(1), 1), []
+    device = os.path.join(l.case.work, "no_latency.dev")
+    with open(device, "w") as f:
+        f.write("memory_bytes = 1e12\nreserve_bytes = 0\nflops = 120e9\nlink_bytes = 4e9\nlink_us = 0\n")
+    for pp, lps, schedule in ((2, 2, "interleaved1f1b"), (4, 2, "1f1b")):
+        options, plans = batch(1, pp=pp, layers_per_stage=lps, schedule=schedule), []
+        for kind in ("even", "cost"):
+            glmc = {"stage_balance": kind, "device": device}
+            l.step(dict(options, glmc=glmc), pp).check_bits(one, f"stage_balance {kind} at pp {pp}")
+            r = run([l.case.glmc, "plan", l.case.model, "--config", os.path.join(GOLDEN, "layout", "config.json"),
+                     "--recipe", "recipe.yaml", "--json", "-q"], l.case.work)
+            plans.append(json.loads(r.stdout))
+        even, cost = (p["predicted"]["step_us"] for p in plans)
+        if cost > even:
+            raise Failure(f"stage_balance cost at pp {pp} lengthens the step: {cost} us instead of {even}")
+        if cost < even and plans[0]["stages"] != plans[1]["stages"]:
+            gains.append(1 - cost / even)
+    if not gains:
+        raise Failure("stage_balance cost changes no stage")
+    return f"same bits, step shorter by {100 * max(gains):.1f} %"
+
+
 def checkpointing(l):
     worst = 0
     for ep, dp, pp in ((1, 1, 1), (2, 2, 2)):
@@ -259,7 +283,7 @@ def microbatches(l):
     return f"gradients {worst:.1e}"
 
 
-CHECKS = [matrix, threads, rounds, shared_index, accumulation, schedules, checkpointing, microbatches]
+CHECKS = [matrix, threads, rounds, shared_index, accumulation, schedules, balance, checkpointing, microbatches]
 
 
 def main():
