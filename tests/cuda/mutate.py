@@ -24,7 +24,12 @@ ATTENTION = ("test_attention.cpp",
              "PART=0 SEEDS=2 HEADS=2 KV_HEADS=1 HEAD_DIM=48 V_DIM=32 SCALE=0.14f SELW=5 TILE_K=32")
 PLAIN = ("test_attention.cpp", "PART=0 SEEDS=1 HEADS=1 HEAD_DIM=16 V_DIM=16 SCALE=0.25f TILE_K=32")
 
-G, A, T = "grouped_gemm.cuh", "attention.cuh", "attention_tile.cuh"
+SELECT = ("test_select.cpp", "SEEDS=2 INDEX_HEADS=4 INDEX_DIM=32 TOP_K=13 SELW=4 LONGEST=128")
+ROUTE = ("test_route.cpp", "SEEDS=2")
+ENDS = ("test_ends.cpp", "SEEDS=2")
+OPTIM = ("test_optim.cpp", "SEEDS=1")
+
+G, A, T, S = "grouped_gemm.cuh", "attention.cuh", "attention_tile.cuh", "select_keys.cuh"
 
 FAULTS = [
     # waits
@@ -83,6 +88,28 @@ FAULTS = [
     Fault("columns past N", GEMM, G, ">= GG_COLS)\n\t\treturn;", ">= GG_COLS + 16)\n\t\treturn;", ""),
     Fault("a key too many is seen", PLAIN, A, "r.t[h] - key - 32 * k);\n\t\t\tbits",
           "r.t[h] + 1 - key - 32 * k);\n\t\t\tbits", "expected"),
+    # the indexer
+    Fault("no wait for an empty stage of keys", SELECT, S,
+          "mbar_wait(&bars->empty[stage], (count / SK_STAGES & 1) ^ 1);", "", "race"),
+    Fault("no barrier before a selection", SELECT, S,
+          "sk_score(smem, scores, w, before, thread);\n\t\t\tbar_sync(1, 2 * WARPGROUP);",
+          "sk_score(smem, scores, w, before, thread);", "race"),
+    Fault("histograms over the next queries", SELECT, S, "\t\tif (w.keys)\n\t\t\tbar_sync(1, 2 * WARPGROUP);\n", "",
+          "race"),
+    Fault("a histogram of all keys", SELECT, S, "x >> HIGH % 32 == found", "true", ""),
+    Fault("one equal too many", SELECT, S, "lane_rank(equal) < equals", "lane_rank(equal) <= equals", ""),
+    # routing, ends, optimizer
+    Fault("the highest of equals", ROUTE, "top_k.cuh", "a.expert < b.expert", "a.expert > b.expert", "top_k"),
+    Fault("zeros of both signs differ", ROUTE, "order.cuh", " - sign)", ")", "top_k"),
+    Fault("no order between steps of a sort", ROUTE, "slots.cuh",
+          "(i32)(at + lane_id());\n\t\twarp_sync();", "(i32)(at + lane_id());", "race"),
+    Fault("a sum without its new maximum", ENDS, "cross_entropy.cuh", "run.sum *= ce_exp(run.most - most);", "", ""),
+    Fault("a row's maximum over the last row's", ENDS, "cross_entropy.cuh",
+          "block_sync();                    /* the last row's have been read */", "", "race"),
+    Fault("an owner that is not the first", ENDS, "embedding_grad.cuh", "i < t && tokens[i]", "i < t - 1 && tokens[i]", ""),
+    Fault("a root that is not rounded", OPTIM, "adam.cuh", "ad_round(sqrtf(v))", "sqrtf(v)", "torch"),
+    Fault("another order of squares", OPTIM, "sumsq.cuh", "(sum[0] + sum[2]) + (sum[1] + sum[3])",
+          "((sum[0] + sum[1]) + sum[2]) + sum[3]", "order"),
 ]
 
 
