@@ -3,6 +3,7 @@
 #define GLMC_COMP_H
 
 #include "emit/build_dir.h"
+#include "emit/cuda_cc.h"
 #include "emit/host_cc.h"
 #include "front/config.h"
 #include "front/lower.h"
@@ -50,7 +51,8 @@ typedef struct Comp {
 	/* fuse */
 	KernelSet kernels;
 	Fn **f, **b, **i, **w;   /* per class; NULL where the schedule has no such action */
-	uint32_t k_adam, k_sumsq;
+	FnOptions fn_options;
+	RuntimeKernels own_kernels;
 
 	/* stage, schedule */
 	const ScheduleInfo *schedule;
@@ -67,6 +69,8 @@ typedef struct Comp {
 	/* compile */
 	HostCc cc;
 	const char **objects;    /* per kernel */
+	CudaCc cuda_cc;
+	CudaBinary *binaries;    /* per kernel */
 } Comp;
 
 #define PASS(letter, name, level, doc) bool pass_##name(Comp *c);

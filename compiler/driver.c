@@ -319,7 +319,7 @@ bool driver_run(Comp *c, const char *last)
 	}
 	if (c->opt->time)
 		fprintf(stderr, "%-10s %8.3f s\nkernels: %u compiled, %u cached\n", "total", now() - start,
-		        c->cc.compiled, c->cc.cached);
+		        c->cc.compiled + c->cuda_cc.compiled, c->cc.cached + c->cuda_cc.cached);
 	return !diag_errors(c->diag);
 }
 

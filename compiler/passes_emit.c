@@ -11,13 +11,8 @@ static bool not_yet(Comp *c, const char *what)
 	return false;
 }
 
-bool pass_compile(Comp *c)
+static bool compile_host(Comp *c)
 {
-	if (c->cuda) {
-		not_yet(c, "the cuda target plans, but does not build yet");
-		diag_help(c->diag, "use `glmc plan`, or --target host");
-		return false;
-	}
 	if (c->storage != DT_f32 || c->compute != DT_f32) {
 		not_yet(c, "the host target computes in float32 only");
 		diag_help(c->diag, "set model.torch_dtype and distributed.mp_policy.param_dtype to float32");
@@ -33,6 +28,69 @@ bool pass_compile(Comp *c)
 	return host_cc_objects(&c->cc, &c->kernels, c->objects);
 }
 
+/* Tensor cores multiply bfloat16; exact float32 is the host target's. */
+static bool check_compute(Comp *c)
+{
+	const char *key = "distributed.mp_policy.param_dtype";
+	Span at = recipe_span(c->recipe, key);
+	if (c->compute == DT_bf16)
+		return true;
+	diag_error(c->diag, at.file ? at : recipe_span(c->recipe, "model.torch_dtype"),
+	           "the cuda target computes in bfloat16, not in float32");
+	diag_help(c->diag, "set %s: bfloat16; parameters stay float32 where model.torch_dtype says so", key);
+	return false;
+}
+
+/* What the target cannot do, found when kernels were selected: once per place. */
+static bool check_problems(Comp *c)
+{
+	for (uint32_t i = 0; i < c->kernels.problems.n; i++) {
+		const Problem *p = &c->kernels.problems.v[i];
+		bool told = false;
+		for (uint32_t k = 0; k < i; k++)
+			told |= memcmp(&c->kernels.problems.v[k].span, &p->span, sizeof p->span) == 0;
+		if (!told)
+			diag_error(c->diag, p->span, "%s", p->text);
+	}
+	return c->kernels.problems.n == 0;
+}
+
+/* Every operator whose template is missing, once, with the place that needs it. */
+static bool check_templates(Comp *c)
+{
+	Map told = map_new(c->arena);
+	for (uint32_t i = 0; i < c->kernels.kernels.n; i++) {
+		const Kernel *k = &c->kernels.kernels.v[i];
+		if (!k->missing || map_get(&told, k->template_, NULL))
+			continue;
+		map_set(&told, k->template_, 1);
+		diag_error(c->diag, (Span){0}, "there is no template cuda/%s yet, which kernel %s for %s needs", k->template_,
+		           k->name, *k->origin ? k->origin : "the runtime");
+	}
+	return !diag_errors(c->diag);
+}
+
+static bool compile_cuda(Comp *c)
+{
+	if (!check_compute(c) || !check_problems(c))
+		return false;
+	c->cuda_cc = (CudaCc){.a = c->arena, .d = c->diag, .templates = c->fn_options.templates,
+	                      .arch = c->opt->arch ? c->opt->arch : "sm_90a", .lineinfo = c->opt->lineinfo,
+	                      .quiet = c->opt->quiet};
+	if (!cuda_cc_init(&c->cuda_cc)) {
+		c->status = ST_ENV;
+		return false;
+	}
+	c->binaries = ARENA_ARRAY(c->arena, CudaBinary, c->kernels.kernels.n + 1);
+	bool ok = cuda_cc_kernels(&c->cuda_cc, &c->kernels, c->binaries);
+	return check_templates(c) && ok;
+}
+
+bool pass_compile(Comp *c)
+{
+	return c->cuda ? compile_cuda(c) : compile_host(c);
+}
+
 static const char *default_dir(const Comp *c)
 {
 	const char *path = c->opt->operands.v[0], *base = strrchr(path, '/');
@@ -45,6 +103,8 @@ static const char *default_dir(const Comp *c)
 
 bool pass_write(Comp *c)
 {
+	if (c->cuda)
+		return not_yet(c, "the cuda target compiles kernels, but does not write ranks yet");
 	BuildDir b = {.a = c->arena, .d = c->diag, .kernels = &c->kernels, .objects = c->objects, .plans = c->plans,
 	              .inputs = c->inputs.v, .ninputs = c->inputs.n};
 	b.dir = c->opt->out ? c->opt->out : default_dir(c);

@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "../runtime/rt_value.h"
+#include "base/file.h"
 #include "comp.h"
 #include "front/resolve.h"
 #include "pass/autodiff.h"
 #include "pass/carry.h"
+#include "pass/select.h"
 #include "pass/simplify.h"
 
 bool pass_parse(Comp *c)
@@ -120,8 +122,7 @@ bool pass_recompute(Comp *c)
 	return true;
 }
 
-/* The optimizer's kernels: Adam with the recipe's constants, and the norm. */
-static void optimizer_kernels(Comp *c)
+static uint32_t adam_kernel(Comp *c)
 {
 	double beta[2] = {0.9, 0.999};
 	Text t = {0};
@@ -133,22 +134,59 @@ static void optimizer_kernels(Comp *c)
 		         recipe_float(c->recipe, "optimizer.eps"),
 		         !rt_value_null(decay) ? rt_value_float(decay) : decoupled ? 0.01 : 0.0, decoupled);
 	}
-	text_add(&t, "#define KERNEL $NAME\n#define BETA1 %.17g\n#define BETA2 %.17g\n#include \"adam.h\"\n",
-	         beta[0], beta[1]);
-	c->k_adam = kernel_add(&c->kernels, "adam", t.s, "", "adam.h", "SCRATCH_BYTES");
+	text_add(&t, "#define BETA1 %.17g\n#define BETA2 %.17g\n", beta[0], beta[1]);
+	if (c->cuda)
+		text_add(&t, "#define MASTER %d\n#define PARAM %s\n#define STORED %s\n", c->storage != c->compute,
+		         c->compute == DT_bf16 ? "bf16" : "float", c->storage == DT_bf16 ? "bf16" : "float");
+	uint32_t k = template_add(&c->kernels, &c->fn_options, "adam", t.s, NULL);
 	text_free(&t);
-	c->k_sumsq = kernel_add(&c->kernels, "sumsq", "#define KERNEL $NAME\n#include \"sumsq.h\"\n", "", "sumsq.h",
-	                        "SCRATCH_BYTES");
+	return k;
+}
+
+/* Experts of the layer that has most; 0 without exchanges. */
+static int64_t most_experts(const Comp *c)
+{
+	int64_t most = 0;
+	for (uint32_t i = 0; i < c->model->nclasses; i++)
+		for (uint32_t k = 0; k < c->f[i]->steps.n; k++)
+			if (c->f[i]->steps.v[k].experts > most)
+				most = c->f[i]->steps.v[k].experts;
+	return most;
+}
+
+/* The kernels that the runtime launches by itself: Adam with the recipe's constants, the norm, and the
+ * copies of an exchange. */
+static void runtime_kernels(Comp *c)
+{
+	RuntimeKernels *k = &c->own_kernels;
+	k->adam = adam_kernel(c);
+	k->sumsq = template_add(&c->kernels, &c->fn_options, "sumsq", "", NULL);
+	if (!c->cuda || !most_experts(c))
+		return;
+	Defines experts = {0};
+	vec_push(c->arena, &experts, ((Define){"EXPERTS", most_experts(c)}));
+	k->slots = template_add(&c->kernels, &c->fn_options, "slots", "", &experts);
+	k->pack = template_add(&c->kernels, &c->fn_options, "rows", "#define UNPACK 0\n", NULL);
+	k->unpack = template_add(&c->kernels, &c->fn_options, "rows", "#define UNPACK 1\n", NULL);
+}
+
+static bool read_options(Comp *c)
+{
+	FnOptions *o = &c->fn_options;
+	*o = (FnOptions){.ep = c->mesh.ep, .seq_max = c->mesh.seq_max, .tokens_max = c->mesh.tokens_max, .cuda = c->cuda,
+	                 .templates = path_join(c->arena, c->install.templates, c->cuda ? "cuda" : "host")};
+	if (c->opt->tune)
+		o->tune = tune_read(c->arena, c->diag, c->opt->tune);
+	return !c->opt->tune || o->tune;
 }
 
 static Fn **build_all(Comp *c, bool wanted, size_t graph)
 {
-	FnOptions o = {.ep = c->mesh.ep, .seq_max = c->mesh.seq_max};
 	Fn **fn = ARENA_ARRAY(c->arena, Fn *, c->model->nclasses);
 	for (uint32_t i = 0; wanted && i < c->model->nclasses; i++) {
 		const LayerClass *l = &c->model->classes[i];
 		const Graph *g = *(Graph **)(void *)((char *)&c->split[i] + graph);
-		fn[i] = fn_build(c->arena, &c->kernels, c->diag, g, l->weights, l->nweights, &o);
+		fn[i] = fn_build(c->arena, &c->kernels, c->diag, g, l->weights, l->nweights, &c->fn_options);
 	}
 	return fn;
 }
@@ -156,11 +194,13 @@ static Fn **build_all(Comp *c, bool wanted, size_t graph)
 bool pass_fuse(Comp *c)
 {
 	const ScheduleInfo *s = schedule_of(c);
+	if (!read_options(c))
+		return false;
 	c->kernels = (KernelSet){.arena = c->arena, .index = map_new(c->arena)};
 	c->f = build_all(c, true, offsetof(Split, f));
 	c->b = build_all(c, s->whole, offsetof(Split, b));
 	c->i = build_all(c, s->split, offsetof(Split, i));
 	c->w = build_all(c, s->split, offsetof(Split, w));
-	optimizer_kernels(c);
-	return true;
+	runtime_kernels(c);
+	return !diag_errors(c->diag) && tune_check(c->fn_options.tune, c->diag);
 }

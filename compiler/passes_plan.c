@@ -232,8 +232,8 @@ bool pass_memory(Comp *c)
 	                 .world = c->mesh.world, .pp = c->mesh.pp, .dp = c->mesh.dp, .ep = c->mesh.ep,
 	                 .ep_shard = c->mesh.ep_shard, .microbatches = c->mesh.microbatches * c->mesh.runs,
 	                 .runs = c->mesh.runs, .docs_max = c->mesh.docs, .tokens_max = c->mesh.tokens_max,
-	                 .seq_max = c->mesh.seq_max, .storage = c->storage, .compute = c->compute, .k_adam = c->k_adam,
-	                 .k_sumsq = c->k_sumsq};
+	                 .seq_max = c->mesh.seq_max, .storage = c->storage, .compute = c->compute, .own = c->own_kernels,
+	                 .options = &c->fn_options};
 	p->capacity = recipe_float(c->recipe, "glmc.expert_capacity");
 	p->nstages = (uint32_t)c->stages.n;
 	p->stages = ARENA_ARRAY(c->arena, PlanStage, c->stages.n);

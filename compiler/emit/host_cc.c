@@ -3,7 +3,6 @@
  * renamed into place. */
 #include "host_cc.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "../base/file.h"
 #include "../base/status.h"
+#include "cache.h"
 
 static const char *const kernel_flags[] = {
 	"-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno",
@@ -45,58 +45,16 @@ static int run(char *const argv[], const char *log)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static const char *cache_dir(Arena *a)
-{
-	const char *own = getenv("GLMC_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-	if (own && *own)
-		return own;
-	if (xdg && *xdg)
-		return path_join(a, xdg, "glmc");
-	return arena_printf(a, "%s/.cache/glmc", home && *home ? home : "/tmp");
-}
-
-static int by_name(const void *x, const void *y)
-{
-	return strcmp(*(const char *const *)x, *(const char *const *)y);
-}
-
-/* Adds the contents of all headers of a folder to the key, in name order. */
-static void add_headers(Arena *a, Text *key, const char *folder)
-{
-	VEC(char *) names = {0};
-	DIR *dir = opendir(folder);
-	for (struct dirent *e; dir && (e = readdir(dir));) {
-		size_t n = strlen(e->d_name);
-		if (n > 2 && strcmp(e->d_name + n - 2, ".h") == 0)
-			vec_push(a, &names, arena_strdup(a, e->d_name));
-	}
-	if (dir)
-		closedir(dir);
-	if (names.n)
-		qsort(names.v, names.n, sizeof *names.v, by_name);
-	for (uint32_t i = 0; i < names.n; i++) {
-		size_t size = 0;
-		char *text = file_read(a, path_join(a, folder, names.v[i]), &size);
-		text_add(key, "%s %zu\n", names.v[i], size);
-		if (text)
-			text_put(key, text, size);
-	}
-}
-
 bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const char *runtime,
                   const char *library, const char *link_flags)
 {
 	const char *cc = getenv("CC");
 	*h = (HostCc){.a = a, .d = d, .cc = cc && *cc ? cc : "cc", .templates = templates,
 	              .runtime = runtime, .library = library, .link_flags = link_flags};
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	h->jobs = cores > 0 ? (int)cores : 1;
-	h->cache = cache_dir(a);
-	if (!file_make_dirs(h->cache)) {
-		diag_error(d, (Span){0}, "cannot make the kernel cache %s: %s", h->cache, strerror(errno));
-		diag_help(d, "set GLMC_CACHE to a folder that can be written");
+	h->jobs = cache_jobs();
+	h->cache = cache_open(a, d);
+	if (!h->cache)
 		return false;
-	}
 	const char *log = arena_printf(a, "%s/version.%ld", h->cache, (long)getpid());
 	char *version[] = {(char *)(uintptr_t)h->cc, (char *)(uintptr_t)"--version", NULL};
 	int rc = run(version, log);
@@ -111,7 +69,7 @@ bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const cha
 	text_add(&key, "%s\n%s\n", h->cc, text ? text : "");
 	for (uint32_t i = 0; i < LEN(kernel_flags); i++)
 		text_add(&key, "%s ", kernel_flags[i]);
-	add_headers(a, &key, templates);
+	cache_add_headers(a, &key, templates, ".h");
 	text_add(&key, "%s", file_read(a, path_join(a, runtime, "rt_kernel.h"), NULL));
 	hash_hex(key.s, key.n, h->key);
 	text_free(&key);

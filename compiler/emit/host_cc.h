@@ -1,8 +1,7 @@
 /* host_cc.h - the system C compiler: kernels to objects, objects to the image that ranks share.
  *
- * Both are content-addressed in the kernel cache ($GLMC_CACHE, else $XDG_CACHE_HOME/glmc, else
- * ~/.cache/glmc): the key is the source, the template files it includes, the flags and the
- * compiler's version.
+ * Both are content-addressed in the kernel cache (cache.h): the key is the source, the template files
+ * it includes, the flags and the compiler's version.
  */
 #ifndef GLMC_HOST_CC_H
 #define GLMC_HOST_CC_H

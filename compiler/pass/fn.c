@@ -4,55 +4,10 @@
  * every round; what the region reads from outside lives until its last round, and what it collects
  * lives from its first.
  */
-#include "fn.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "cluster.h"
-#include "row_kernel.h"
-#include "select.h"
-
-typedef struct Build {
-	Arena *a;
-	KernelSet *ks;
-	const Diag *d;
-	Graph *g;                /* the caller's, with outputs rewritten */
-	const WeightDecl *weights;
-	const FnOptions *o;
-	bool *accumulate;        /* per value */
-	int *buf;                /* per value: index into fn->bufs + 1 */
-	uint32_t *xch_of;        /* per R dimension: exchange number + 1 */
-	Fn *fn;
-} Build;
-
-uint32_t kernel_add(KernelSet *ks, const char *stem, const char *source, const char *origin,
-                    const char *template_, const char *scratch)
-{
-	char hex[33];
-	hash_hex(source, strlen(source), hex);
-	const char *name = arena_printf(ks->arena, "%s_%.8s", stem, hex);
-	int64_t known;
-	if (map_get(&ks->index, name, &known))
-		return (uint32_t)known;
-	Text t = {0};
-	for (const char *p = source, *hit; *p; p = hit + 5) {
-		hit = strstr(p, "$NAME");
-		if (!hit) {
-			text_add(&t, "%s", p);
-			break;
-		}
-		text_put(&t, p, (size_t)(hit - p));
-		text_add(&t, "%s", name);
-	}
-	text_add(&t, "\nextern const int64_t %s_scratch;\nconst int64_t %s_scratch = %s;\n", name, name,
-	         scratch);
-	vec_push(ks->arena, &ks->kernels,
-	         ((Kernel){.name = name, .source = arena_strdup(ks->arena, t.s), .origin = origin, .template_ = template_}));
-	map_set(&ks->index, name, ks->kernels.n - 1);
-	text_free(&t);
-	return ks->kernels.n - 1;
-}
+#include "fn_int.h"
 
 /* ---- outputs ---- */
 
@@ -128,6 +83,31 @@ static void rewrite_outputs(Build *b, const Graph *g)
 			b->accumulate[b->g->outputs.v[i].val.i - 1] = true;
 }
 
+/* The operand that a cast to float32 widens, NO_VAL when v is something else. */
+static Val widened(const Graph *g, Val v)
+{
+	const Node *n = graph_def(g, v);
+	bool wide = n->op == OP_cast && graph_type(g, v)->dtype == DT_f32;
+	return wide && graph_type(g, n->in[0])->dtype == DT_bf16 ? n->in[0] : NO_VAL;
+}
+
+/* Float32 products of widened bf16 operands, also those of index scores, are products of those, summed in
+ * float32: what tensor cores do at full speed. The casts go unless something else reads them. */
+static void take_narrow_operands(Build *b)
+{
+	for (uint32_t i = 0; i < b->g->nodes.n; i++) {
+		Node *n = &b->g->nodes.v[i];
+		if (n->op != OP_matmul && n->op != OP_head_matmul && n->op != OP_select_keys)
+			continue;
+		Val x = widened(b->g, n->in[0]), y = widened(b->g, n->in[1]);
+		if (!x.i || !y.i)
+			continue;
+		n->in = arena_copy(b->a, n->in, n->nin * sizeof *n->in);
+		n->in[0] = x;
+		n->in[1] = y;
+	}
+}
+
 /* ---- buffers ---- */
 
 static BufRows buf_rows(const Type *t)
@@ -137,7 +117,7 @@ static BufRows buf_rows(const Type *t)
 	return t->dim[0].kind == DIM_T ? ROWS_T : ROWS_R;
 }
 
-static uint32_t add_buf(Build *b, FnBuf buf)
+uint32_t fn_add_buf(Build *b, FnBuf buf)
 {
 	buf.first = -1;
 	vec_push(b->a, &b->fn->bufs, buf);
@@ -182,14 +162,14 @@ static void place_result(const Build *b, Val root, FnBuf *buf)
 	}
 }
 
-static uint32_t value_buf(Build *b, Val v)
+uint32_t fn_value_buf(Build *b, Val v)
 {
 	Val root = value_root(b->g, v);
 	if (b->buf[root.i - 1])
 		return (uint32_t)b->buf[root.i - 1] - 1;
 	const Type *t = graph_type(b->g, root);
 	const Node *n = graph_def(b->g, root);
-	FnBuf buf = {.rows = buf_rows(t), .row_bytes = type_row(t) * (int64_t)dtype_size(t->dtype),
+	FnBuf buf = {.val = root, .rows = buf_rows(t), .row_bytes = type_row(t) * (int64_t)dtype_size(t->dtype),
 	             .name = graph_val(b->g, root)->name};
 	if (op_class(n->op) == CL_SOURCE)
 		buf = source_buf(n, graph_val(b->g, root)->name, buf);
@@ -198,136 +178,16 @@ static uint32_t value_buf(Build *b, Val v)
 	bool weight = buf.role == BUF_WEIGHT || buf.role == BUF_WGRAD;
 	if (weight && b->weights[buf.index].stacked)
 		buf.row_bytes /= b->o->ep;
-	uint32_t k = add_buf(b, buf);
+	uint32_t k = fn_add_buf(b, buf);
 	b->buf[root.i - 1] = (int)k + 1;
 	return k;
 }
 
 /* ---- steps ---- */
 
-static Step *add_step(Build *b, Step s)
+void fn_add_step(Build *b, Step s)
 {
 	vec_push(b->a, &b->fn->steps, s);
-	return &vec_last(&b->fn->steps);
-}
-
-static const char *origin(const Build *b, Span s)
-{
-	const Source *src = diag_source(b->d, s.file);
-	uint32_t line, col;
-	if (!src)
-		return "";
-	diag_line_col(b->d, s, &line, &col);
-	return arena_printf(b->a, "%s:%u", src->path, line);
-}
-
-/* One word of an access text (runtime/rt_prog.h) for an argument in buffer `k`. */
-static void add_access(const Build *b, Text *t, char mode, uint32_t k)
-{
-	const FnBuf *f = &b->fn->bufs.v[k];
-	static const char *const rows[] = {[ROWS_NONE] = "", [ROWS_T] = "T", [ROWS_R] = "R"};
-	text_add(t, t->n ? " " : "");
-	if (f->role == BUF_ROPE)
-		text_add(t, "%c%uS", mode, f->index * 4);
-	else
-		text_add(t, "%c%lld%s", mode, (long long)f->row_bytes, rows[f->rows]);
-	if (f->blocks_of)
-		text_add(t, "/%lld", (long long)f->blocks_of);
-}
-
-/* kernel_add with a head line that says what the arguments are: kernels that differ in sizes alone
- * are different kernels. */
-static uint32_t add_kernel(Build *b, const char *stem, const char *source, Kernel k, Text *access,
-                           const char *scratch)
-{
-	char *words = arena_strdup(b->a, access->s ? access->s : "");
-	text_free(access);
-	source = arena_printf(b->a, "/* arguments: %s */\n%s", words, source);
-	uint32_t i = kernel_add(b->ks, stem, source, k.origin, k.template_, scratch);
-	b->ks->kernels.v[i].launch.access = words;
-	return i;
-}
-
-static uint32_t row_arg_buf(Build *b, const RowArg *arg, BufRows rows)
-{
-	if (arg->kind == ROW_ROPE) {
-		for (uint32_t i = 0; i < b->fn->bufs.n; i++) {
-			const FnBuf *f = &b->fn->bufs.v[i];
-			if (f->role == BUF_ROPE && f->index == (uint32_t)arg->d && f->theta == arg->theta)
-				return i;
-		}
-		return add_buf(b, (FnBuf){.role = BUF_ROPE, .index = (uint32_t)arg->d, .theta = arg->theta,
-		                          .name = "rope"});
-	}
-	if (arg->kind == ROW_PARTIAL)
-		return add_buf(b, (FnBuf){.role = BUF_LOCAL, .rows = rows, .blocks_of = ROW_BLOCK,
-		                          .row_bytes = type_row(graph_type(b->g, arg->val)) * 4,
-		                          .name = "partial"});
-	return value_buf(b, arg->val);
-}
-
-static const char *row_stem(const Graph *g, const Cluster *cl)
-{
-	for (uint32_t i = 0; i < cl->n; i++) {
-		Op op = g->nodes.v[cl->nodes[i]].op;
-		if (op_class(op) == CL_ROW || op == OP_silu || op == OP_concat)
-			return op_name(op);
-	}
-	return op_name(g->nodes.v[cl->nodes[cl->n - 1]].op);
-}
-
-static void step_rows(Build *b, const Clusters *cs, const Cluster *cl)
-{
-	RowKernel k = row_kernel_host(b->a, cs, cl, b->accumulate);
-	const Node *first = &b->g->nodes.v[cl->nodes[0]];
-	uint32_t region = 0;
-	BufRows rows = ROWS_NONE;
-	for (uint32_t i = 0; i < cl->n && rows == ROWS_NONE; i++) {
-		DimKind d = node_domain(b->g, &b->g->nodes.v[cl->nodes[i]], &region);
-		rows = d == DIM_T ? ROWS_T : d == DIM_R ? ROWS_R : ROWS_NONE;
-	}
-	Step s = {.kind = STEP_LAUNCH, .span = first->span, .narg = k.nargs};
-	Text access = {0};
-	s.arg = ARENA_ARRAY(b->a, uint32_t, k.nargs);
-	for (uint32_t i = 0; i < k.nargs; i++) {
-		const RowArg *arg = &k.args[i];
-		bool out = arg->kind == ROW_OUT, read = arg->kind == ROW_IN || arg->kind == ROW_ROPE;
-		s.arg[i] = row_arg_buf(b, arg, rows);
-		add_access(b, &access, read ? 'r' : out && arg->accumulate ? 'a' : 'w', s.arg[i]);
-	}
-	Kernel about = {.origin = origin(b, first->span), .template_ = "generated"};
-	s.kernel = add_kernel(b, arena_printf(b->a, "row_%s", row_stem(b->g, cl)), k.source, about, &access,
-	                      "SCRATCH_BYTES");
-	add_step(b, s);
-}
-
-static bool is_result(const Node *n, Val v)
-{
-	for (uint32_t k = 0; k < n->nout; k++)
-		if (n->out[k].i == v.i)
-			return true;
-	return false;
-}
-
-static void step_template(Build *b, const Node *n)
-{
-	TemplateKernel k = template_make(b->a, b->g, n, b->accumulate, b->o);
-	Step s = {.kind = STEP_LAUNCH, .span = n->span, .narg = k.nargs};
-	Text access = {0};
-	s.arg = ARENA_ARRAY(b->a, uint32_t, k.nargs);
-	for (uint32_t i = 0; i < k.nargs; i++) {
-		Val v = k.args[i].val;
-		bool add = v.i && b->accumulate[v.i - 1];
-		if (v.i)
-			s.arg[i] = value_buf(b, v);
-		else
-			s.arg[i] = add_buf(b, (FnBuf){.role = BUF_LOCAL, .rows = k.args[i].rows, .name = "work",
-			                              .row_bytes = k.args[i].row_bytes});
-		add_access(b, &access, v.i && !is_result(n, v) ? 'r' : add ? 'a' : 'w', s.arg[i]);
-	}
-	Kernel about = {.origin = origin(b, n->span), .template_ = k.file};
-	s.kernel = add_kernel(b, k.stem, k.source, about, &access, k.scratch);
-	add_step(b, s);
 }
 
 static void step_exchange(Build *b, const Node *n, uint32_t xch)
@@ -338,18 +198,18 @@ static void step_exchange(Build *b, const Node *n, uint32_t xch)
 	          .per_slot = n->op == OP_dispatch_slots,
 	          .row_bytes = type_row(rows) * (int64_t)dtype_size(rows->dtype)};
 	s.arg = ARENA_ARRAY(b->a, uint32_t, 2);
-	s.arg[0] = value_buf(b, n->in[0]);
-	s.arg[1] = value_buf(b, n->out[0]);
-	add_step(b, s);
+	s.arg[0] = fn_value_buf(b, n->in[0]);
+	s.arg[1] = fn_value_buf(b, n->out[0]);
+	fn_add_step(b, s);
 }
 
 static void step_leaf(Build *b, const Clusters *cs, const Cluster *cl, uint32_t xch)
 {
 	const Node *n = &b->g->nodes.v[cl->nodes[0]];
 	if (cl->kind == CLUSTER_ROWS)
-		step_rows(b, cs, cl);
+		fn_step_rows(b, cs, cl);
 	else if (cl->kind == CLUSTER_TEMPLATE)
-		step_template(b, n);
+		fn_step_operator(b, n);
 	else
 		step_exchange(b, n, xch);
 }
@@ -372,41 +232,26 @@ static bool sums_rounds(const Build *b, const Node *n)
 	return over_rows && !b->accumulate[n->out[0].i - 1];
 }
 
-static void step_zero(Build *b, const Node *n)
-{
-	Step s = {.kind = STEP_LAUNCH, .span = n->span, .narg = 1, .arg = ARENA_ARRAY(b->a, uint32_t, 1)};
-	Text access = {0};
-	s.arg[0] = value_buf(b, n->out[0]);
-	add_access(b, &access, 'w', s.arg[0]);
-	long long bytes = (long long)b->fn->bufs.v[s.arg[0]].row_bytes;
-	Kernel about = {.origin = origin(b, n->span), .template_ = "zero.h"};
-	s.kernel = add_kernel(b, arena_printf(b->a, "zero_%lld", bytes),
-	                      arena_printf(b->a, "#define KERNEL $NAME\n#define BYTES %lld\n#include \"zero.h\"\n",
-	                                   bytes), about, &access, "0");
-	add_step(b, s);
-	b->accumulate[n->out[0].i - 1] = true;
-}
-
 static void step_region(Build *b, const Clusters *cs, const Cluster *cl)
 {
 	for (uint32_t i = 0; i < cl->n; i++)
 		if (sums_rounds(b, &b->g->nodes.v[cl->nodes[i]]))
-			step_zero(b, &b->g->nodes.v[cl->nodes[i]]);
+			fn_step_zero(b, &b->g->nodes.v[cl->nodes[i]]);
 	const Node *dispatch = region_dispatch(b->g, cl);
 	Val ids = value_root(b->g, dispatch->in[1]);
 	uint32_t xch = b->fn->xchs++;
 	Step counts = {.kind = STEP_COUNTS, .span = dispatch->span, .narg = 1, .xch = xch, .balance = -1,
 	               .topk = (int)type_row(graph_type(b->g, ids)), .experts = dispatch->i[0]};
 	counts.arg = ARENA_ARRAY(b->a, uint32_t, 1);
-	counts.arg[0] = value_buf(b, ids);
+	counts.arg[0] = fn_value_buf(b, ids);
 	for (uint32_t i = 0; i < b->g->outputs.n; i++) {
 		const Port *p = &b->g->outputs.v[i];
 		if (p->kind == PORT_BALANCE && value_root(b->g, p->val).i == ids.i)
 			counts.balance = (int)p->index;
 	}
-	add_step(b, counts);
+	fn_add_step(b, counts);
 	uint32_t loop = b->fn->steps.n;
-	add_step(b, (Step){.kind = STEP_ROUNDS, .span = dispatch->span, .xch = xch});
+	fn_add_step(b, (Step){.kind = STEP_ROUNDS, .span = dispatch->span, .xch = xch});
 	for (uint32_t i = 0; i < cl->ninner; i++)
 		step_leaf(b, cs, &cl->inner[i], xch);
 	b->fn->steps.v[loop].body = b->fn->steps.n - loop - 1;
@@ -453,6 +298,8 @@ Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const Weigh
 	Build b = {.a = a, .ks = ks, .d = d, .weights = weights, .o = o};
 	b.fn = ARENA_NEW(a, Fn);
 	rewrite_outputs(&b, g);
+	if (o->cuda)
+		take_narrow_operands(&b);
 	b.fn->name = g->name;
 	b.fn->graph = b.g;
 	Clusters cs = cluster_nodes(a, b.g);
@@ -470,12 +317,15 @@ Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const Weigh
 
 static void print_step(const Fn *fn, const KernelSet *ks, const Step *s, Text *t)
 {
-	static const char *const kind[] = {"launch", "counts", "rounds", "dispatch", "collect"};
+	static const char *const kind[] = {"launch", "counts", "rounds", "dispatch", "collect", "gemm"};
+	static const char *const forms[] = {"nt", "nn", "tn"};
 	text_add(t, "  %-9s", kind[s->kind]);
 	if (s->kind == STEP_LAUNCH)
 		text_add(t, " %s", ks->kernels.v[s->kernel].name);
 	if (s->kind == STEP_ROUNDS)
 		text_add(t, " body %u", s->body);
+	if (s->kind == STEP_GEMM)
+		text_add(t, " %s %lldx%lld", forms[s->gemm.form], (long long)s->gemm.ncol, (long long)s->gemm.kcol);
 	for (uint32_t k = 0; k < s->narg; k++) {
 		const FnBuf *f = &fn->bufs.v[s->arg[k]];
 		text_add(t, " b%u(%s)", s->arg[k], f->name ? f->name : "");

@@ -16,17 +16,27 @@ typedef struct Kernel {
 	const char *origin;      /* "models/mla.glm:12" of the first place that asked for it */
 	const char *template_;   /* file in templates/host or templates/cuda, or "generated" */
 	RtKernelInfo launch;     /* of the cuda target; the name is set in programs only */
+	RtMap *maps;             /* tensor maps, without the number of the kernel */
+	uint32_t nmaps;
+	bool missing;            /* the template does not exist yet: planned, cannot be built */
 } Kernel;
+
+/* Something that can be planned, but that the target cannot do. */
+typedef struct Problem {
+	Span span;
+	const char *text;
+} Problem;
 
 typedef struct KernelSet {
 	Arena *arena;
+	VEC(Problem) problems;
 	VEC(Kernel) kernels;
 	Map index;               /* name -> index */
 } KernelSet;
 
 /* kernel_add - the kernel with this source, new or known. `stem` is the readable part of the name;
  * every "$NAME" in the source is replaced by the final name. `scratch`: the macro of the source that
- * gives the bytes of rt_scratch. Returns the index. */
+ * gives the bytes of rt_scratch; NULL on the cuda target. Returns the index. */
 uint32_t kernel_add(KernelSet *ks, const char *stem, const char *source, const char *origin,
                     const char *template_, const char *scratch);
 
@@ -48,19 +58,33 @@ typedef struct FnBuf {
 	BufRows rows;
 	int64_t row_bytes;       /* bytes per row; ROWS_NONE: bytes in all */
 	int64_t blocks_of;       /* > 0: one row_bytes record per this many rows (partial sums) */
+	Val val;                 /* what it holds; none: working memory */
 	const char *name;        /* BUF_INPUT: carried or saved name; else for reading */
 	uint32_t index;          /* BUF_WEIGHT, BUF_WGRAD: weight; BUF_OUTPUT: port; BUF_ROPE: d */
 	double theta;            /* BUF_ROPE */
 	int first, last;         /* steps of first write and last use (BUF_LOCAL), inclusive */
 } FnBuf;
 
-typedef enum StepKind { STEP_LAUNCH, STEP_COUNTS, STEP_ROUNDS, STEP_DISPATCH, STEP_COLLECT } StepKind;
+typedef enum StepKind { STEP_LAUNCH, STEP_COUNTS, STEP_ROUNDS, STEP_DISPATCH, STEP_COLLECT, STEP_GEMM } StepKind;
+
+/* A matrix product that the runtime carries out; fields as of RT_GEMM. */
+typedef struct Gemm {
+	int form, heads;
+	BufRows rows;
+	int64_t nrow, row0, ncol, kcol;
+	DType a, b, c;
+	bool acc;
+} Gemm;
 
 typedef struct Step {
 	StepKind kind;
 	uint32_t kernel;         /* STEP_LAUNCH */
 	uint32_t *arg;           /* indices into Fn.bufs */
+	uint64_t *off;           /* bytes from the beginning of the buffer, per argument; NULL: 0 */
 	uint32_t narg;
+	int64_t n[RT_MAX_INTS];  /* STEP_LAUNCH: integers of the kernel */
+	int nint;
+	Gemm gemm;               /* STEP_GEMM */
 	uint32_t xch;            /* exchange: number of the R dimension in the function */
 	int balance;             /* STEP_COUNTS in F: weight whose load this counts, else -1 */
 	int topk;                /* STEP_COUNTS: K */
@@ -80,11 +104,18 @@ typedef struct Fn {
 } Fn;
 
 /* fn_build - fuses and selects kernels for one graph. `local_experts` per rank = E / ep. */
+typedef struct Tune Tune;
+
 typedef struct FnOptions {
 	int ep;                  /* expert-parallel size: E / ep experts on a rank */
 	int64_t seq_max;         /* S_max */
+	int64_t tokens_max;      /* T_max */
+	bool cuda;
+	const char *templates;   /* folder of the target's templates */
+	Tune *tune;              /* NULL: every template's own parameters */
 } FnOptions;
 
+/* What the target cannot do is listed in ks->problems. */
 Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const WeightDecl *weights,
              uint32_t nweights, const FnOptions *o);
 

@@ -1,69 +1,68 @@
-/* select.c - the table from operators to templates of templates/host: which macros an
- * instantiation defines and in which order the kernel takes its buffers. */
-#include "select.h"
+/* select.c - the table from operators to templates: which macros an instantiation defines and in
+ * which order the kernel takes its buffers. Both targets share it; what the cuda target does beside
+ * is in select_cuda.c. */
+#include "select_int.h"
 
 #include <string.h>
 
-typedef struct Maker {
-	Arena *a;
-	const Graph *g;
-	const Node *n;
-	const bool *accumulate;
-	const FnOptions *o;
-	TemplateKernel k;
-	Text t;
-} Maker;
-
-static int64_t dim(const Type *t, int i)
-{
-	return t->dim[i].n;
-}
-
-static const Type *in_type(const Maker *m, uint32_t i)
-{
-	return graph_type(m->g, m->n->in[i]);
-}
-
-static const Type *out_type(const Maker *m, uint32_t i)
-{
-	return graph_type(m->g, m->n->out[i]);
-}
-
-static void define(Maker *m, const char *name, int64_t value)
+void sel_define(Maker *m, const char *name, int64_t value)
 {
 	text_add(&m->t, "#define %s %lld\n", name, (long long)value);
+	vec_push(m->a, &m->defines, ((Define){name, value}));
 }
 
-static void add_value(Maker *m, Val v)
+static bool is_result(const Node *n, Val v)
 {
-	m->k.args[m->k.nargs++] = (TemplateArg){.val = v};
+	for (uint32_t k = 0; k < n->nout; k++)
+		if (n->out[k].i == v.i)
+			return true;
+	return false;
+}
+
+void sel_arg(Maker *m, Val v)
+{
+	if (m->k.nargs == GLMC_ARGS)
+		ice("%s has more than %d arguments", op_name(m->n->op), GLMC_ARGS);
+	char mode = !is_result(m->n, v) ? 'r' : m->accumulate[v.i - 1] ? 'a' : 'w';
+	m->k.args[m->k.nargs++] = (TemplateArg){.val = v, .mode = mode};
+}
+
+void sel_elem(Maker *m, DType t)
+{
+	if (m->o->cuda)
+		text_add(&m->t, "#define ELEM %s\n", t == DT_bf16 ? "bf16" : "float");
 }
 
 static void add_operands(Maker *m)
 {
 	for (uint32_t i = 0; i < m->n->nin; i++)
-		add_value(m, m->n->in[i]);
+		sel_arg(m, m->n->in[i]);
 }
 
 static void add_results(Maker *m)
 {
 	for (uint32_t i = 0; i < m->n->nout; i++)
-		add_value(m, m->n->out[i]);
+		sel_arg(m, m->n->out[i]);
 }
 
-static void finish(Maker *m, const char *stem, const char *file, const char *scratch)
+void sel_finish(Maker *m, TemplateSteps *out, const char *stem, const char *base, const char *scratch)
 {
-	text_add(&m->t, "#include \"%s\"\n", file);
+	if (m->o->cuda) {
+		cuda_finish(m, out, stem, base);
+		return;
+	}
 	m->k.stem = stem;
-	m->k.file = file;
+	m->k.file = arena_printf(m->a, "%s.h", base);
 	m->k.scratch = scratch;
+	m->k.source = arena_printf(m->a, "#define KERNEL $NAME\n%s#include \"%s\"\n", m->t.s ? m->t.s : "", m->k.file);
+	vec_push(m->a, &out->v, m->k);
 }
 
-static void make_plain(Maker *m, const char *file, const char *scratch)
+static void make_plain(Maker *m, TemplateSteps *out, const char *base, const char *scratch)
 {
 	add_operands(m);
 	add_results(m);
-	finish(m, op_name(m->n->op), file, scratch);
+	sel_finish(m, out, m->o->cuda ? base : op_name(m->n->op), base, scratch);
 }
 
 /* ---- contractions ---- */
@@ -79,155 +78,211 @@ static bool accumulates(const Maker *m, uint32_t result)
 }
 
 /* ops.def matmul: 0 NT, 1 NN, 2 TN */
-static void make_matmul(Maker *m)
+static void make_matmul(Maker *m, TemplateSteps *out)
 {
 	static const char *const stem[] = {"gemm_nt", "gemm_nn", "gemm_tn"};
 	int form = (int)m->n->i[0];
-	const Type *a = in_type(m, 0), *b = in_type(m, 1), *c = out_type(m, 0);
+	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
 	bool grouped = form == 2 ? m->n->i[1] > 0 : b->rank == 3;
-	int64_t experts = form == 2 ? m->n->i[1] : grouped ? dim(b, 0) : 0;
-	define(m, "FORM", form);
-	define(m, "ROWS_R", is_rows(a, DIM_R));
-	define(m, "GROUPS", grouped ? experts / m->o->ep : 0);
+	int64_t experts = form == 2 ? m->n->i[1] : grouped ? sel_dim(b, 0) : 0;
+	sel_define(m, "FORM", form);
+	sel_define(m, "ROWS_R", is_rows(a, DIM_R));
+	sel_define(m, "GROUPS", grouped ? experts / m->o->ep : 0);
 	if (form == 2) {
-		define(m, "M", dim(c, c->rank - 2));
-		define(m, "N", dim(c, c->rank - 1));
+		sel_define(m, "M", sel_dim(c, c->rank - 2));
+		sel_define(m, "N", sel_dim(c, c->rank - 1));
 	} else {
-		define(m, "N", dim(c, 1));
-		define(m, "K", dim(a, 1));
+		sel_define(m, "N", sel_dim(c, 1));
+		sel_define(m, "K", sel_dim(a, 1));
 	}
-	define(m, "ACC", accumulates(m, 0));
+	sel_define(m, "ACC", accumulates(m, 0));
 	add_operands(m);
 	add_results(m);
-	finish(m, arena_printf(m->a, "%s%s_%lldx%lld", grouped ? "grouped_" : "", stem[form],
-	                       (long long)(form == 2 ? dim(c, c->rank - 2) : dim(c, 1)),
-	                       (long long)(form == 2 ? dim(c, c->rank - 1) : dim(a, 1))),
-	       "gemm.h", "SCRATCH_BYTES");
+	sel_finish(m, out, arena_printf(m->a, "%s%s_%lldx%lld", grouped ? "grouped_" : "", stem[form],
+	                       (long long)(form == 2 ? sel_dim(c, c->rank - 2) : sel_dim(c, 1)),
+	                       (long long)(form == 2 ? sel_dim(c, c->rank - 1) : sel_dim(a, 1))),
+	       "gemm", "SCRATCH_BYTES");
 }
 
-static void make_head_matmul(Maker *m)
+static void make_head_matmul(Maker *m, TemplateSteps *out)
 {
 	int form = (int)m->n->i[0];
-	const Type *a = in_type(m, 0), *c = out_type(m, 0);
-	define(m, "FORM", form);
-	define(m, "HEADS", form == 2 ? dim(c, 0) : dim(a, 1));
-	define(m, "J", form == 2 ? dim(c, 1) : dim(c, 2));
-	define(m, "K", form == 2 ? dim(c, 2) : dim(a, 2));
-	define(m, "ACC", accumulates(m, 0));
-	make_plain(m, "head_gemm.h", "SCRATCH_BYTES");
+	const Type *a = sel_in(m, 0), *c = sel_out(m, 0);
+	sel_define(m, "FORM", form);
+	sel_define(m, "HEADS", form == 2 ? sel_dim(c, 0) : sel_dim(a, 1));
+	sel_define(m, "J", form == 2 ? sel_dim(c, 1) : sel_dim(c, 2));
+	sel_define(m, "K", form == 2 ? sel_dim(c, 2) : sel_dim(a, 2));
+	sel_define(m, "ACC", accumulates(m, 0));
+	make_plain(m, out, "head_gemm", "SCRATCH_BYTES");
 }
 
-static void make_cross_entropy(Maker *m)
+static void make_cross_entropy(Maker *m, TemplateSteps *out)
 {
-	define(m, "V", dim(in_type(m, 0), 1));
+	sel_define(m, "V", sel_dim(sel_in(m, 0), 1));
 	add_operands(m);
 	add_results(m);
-	m->k.args[m->k.nargs++] = (TemplateArg){.rows = ROWS_T, .row_bytes = 8};
-	finish(m, op_name(m->n->op), "cross_entropy.h", "SCRATCH_BYTES");
+	m->k.args[m->k.nargs++] = (TemplateArg){.work = 1, .mode = 'w', .rows = ROWS_T, .row_bytes = 8};
+	sel_finish(m, out, op_name(m->n->op), "cross_entropy", "SCRATCH_BYTES");
 }
 
-static void make_head(Maker *m)
+static void make_head(Maker *m, TemplateSteps *out)
 {
 	bool grad = m->n->op == OP_linear_cross_entropy_grad;
-	const Type *x = in_type(m, 0), *w = in_type(m, 1);
-	define(m, "GRAD", grad);
-	define(m, "ACC", grad && accumulates(m, 2));
-	define(m, "D", dim(x, 1));
-	define(m, "V", dim(w, 0));
+	const Type *x = sel_in(m, 0), *w = sel_in(m, 1);
+	sel_define(m, "GRAD", grad);
+	sel_define(m, "ACC", grad && accumulates(m, 2));
+	sel_define(m, "D", sel_dim(x, 1));
+	sel_define(m, "V", sel_dim(w, 0));
 	add_operands(m);
 	add_results(m);
-	m->k.args[m->k.nargs++] = (TemplateArg){.rows = ROWS_NONE, .row_bytes = 128 * (4 * dim(w, 0) + 8)};
-	finish(m, op_name(m->n->op), "linear_cross_entropy.h", "SCRATCH_BYTES");
+	m->k.args[m->k.nargs++] = (TemplateArg){.work = 1, .mode = 'w', .row_bytes = 128 * (4 * sel_dim(w, 0) + 8)};
+	sel_finish(m, out, op_name(m->n->op), "linear_cross_entropy", "SCRATCH_BYTES");
 }
 
 /* ---- attention ---- */
 
-static void make_attention(Maker *m, uint32_t plain_operands, const char *file, const char *scratch)
+/* Are keys gathered: latents that many heads share? */
+bool sel_gathers(const Maker *m, uint32_t plain_operands)
 {
-	const Type *q = in_type(m, 0), *k = in_type(m, 1), *v = in_type(m, 2);
-	bool selection = m->n->nin > plain_operands;
-	define(m, "HEADS", dim(q, 1));
-	define(m, "KV_HEADS", dim(k, 1));
-	define(m, "HEAD_DIM", dim(q, 2));
-	define(m, "V_DIM", dim(v, 2));
-	text_add(&m->t, "#define SCALE %.9gf\n", m->n->f[0]);
-	if (selection)
-		define(m, "SELW", dim(in_type(m, plain_operands), 1));
-	bool gather = selection && dim(q, 1) / dim(k, 1) >= 16;
-	define(m, "GATHER", gather);
-	make_plain(m, file, scratch);
+	return m->n->nin > plain_operands && sel_dim(sel_in(m, 0), 1) / sel_dim(sel_in(m, 1), 1) >= 16;
 }
 
-static void make_select_keys(Maker *m)
+void sel_attention(Maker *m, TemplateSteps *out, uint32_t plain_operands, const char *base)
 {
-	define(m, "INDEX_HEADS", dim(in_type(m, 0), 1));
-	define(m, "INDEX_DIM", dim(in_type(m, 0), 2));
-	define(m, "TOP_K", m->n->i[0]);
-	define(m, "SELW", dim(out_type(m, 0), 1));
-	make_plain(m, "select_keys.h", "SCRATCH_BYTES");
+	const Type *q = sel_in(m, 0), *k = sel_in(m, 1), *v = sel_in(m, 2);
+	bool selection = m->n->nin > plain_operands;
+	sel_define(m, "HEADS", sel_dim(q, 1));
+	sel_define(m, "KV_HEADS", sel_dim(k, 1));
+	sel_define(m, "HEAD_DIM", sel_dim(q, 2));
+	sel_define(m, "V_DIM", sel_dim(v, 2));
+	text_add(&m->t, "#define SCALE %.9gf\n", m->n->f[0]);
+	if (selection)
+		sel_define(m, "SELW", sel_dim(sel_in(m, plain_operands), 1));
+	if (!m->o->cuda)
+		sel_define(m, "GATHER", sel_gathers(m, plain_operands));
+	make_plain(m, out, base, "SCRATCH_BYTES");
+}
+
+/* Argument `arg` is a discrete choice of so many words per token. */
+static void is_choice(Maker *m, int arg, int64_t words)
+{
+	m->k.launch.choice = arg + 1;
+	m->k.launch.choice_bytes = (int)words * 4;
+}
+
+static void make_select_keys(Maker *m, TemplateSteps *out)
+{
+	sel_define(m, "INDEX_HEADS", sel_dim(sel_in(m, 0), 1));
+	sel_define(m, "INDEX_DIM", sel_dim(sel_in(m, 0), 2));
+	sel_define(m, "TOP_K", m->n->i[0]);
+	sel_define(m, "SELW", sel_dim(sel_out(m, 0), 1));
+	is_choice(m, 3, sel_dim(sel_out(m, 0), 1));
+	make_plain(m, out, "select_keys", "SCRATCH_BYTES");
 }
 
 /* ---- routing and ends ---- */
 
-static void make_top_k(Maker *m)
+static void make_top_k(Maker *m, TemplateSteps *out)
 {
-	define(m, "EXPERTS", dim(in_type(m, 0), 1));
-	define(m, "TOP_K", m->n->i[0]);
-	define(m, "GROUPS", m->n->i[1] > 1 ? m->n->i[1] : 1);
-	define(m, "KEPT_GROUPS", m->n->i[1] > 1 ? m->n->i[2] : 1);
-	make_plain(m, "top_k.h", "SCRATCH_BYTES");
+	sel_define(m, "EXPERTS", sel_dim(sel_in(m, 0), 1));
+	sel_define(m, "TOP_K", m->n->i[0]);
+	sel_define(m, "GROUPS", m->n->i[1] > 1 ? m->n->i[1] : 1);
+	sel_define(m, "KEPT_GROUPS", m->n->i[1] > 1 ? m->n->i[2] : 1);
+	is_choice(m, 1, m->n->i[0]);
+	make_plain(m, out, "top_k", "SCRATCH_BYTES");
 }
 
-static void make_balanced_ids(Maker *m)
+static void make_balanced_ids(Maker *m, TemplateSteps *out)
 {
-	define(m, "TOP_K", m->n->i[0]);
-	define(m, "EXPERTS", m->n->i[1]);
-	make_plain(m, "balanced_ids.h", "SCRATCH_BYTES");
+	sel_define(m, "TOP_K", m->n->i[0]);
+	sel_define(m, "EXPERTS", m->n->i[1]);
+	make_plain(m, out, "balanced_ids", "SCRATCH_BYTES");
 }
 
-static void make_every_key(Maker *m)
+static void make_every_key(Maker *m, TemplateSteps *out)
 {
-	define(m, "SELW", dim(out_type(m, 0), 1));
-	make_plain(m, "every_key.h", "0");
+	sel_define(m, "SELW", sel_dim(sel_out(m, 0), 1));
+	make_plain(m, out, "every_key", "0");
 }
 
-static void make_embedding(Maker *m)
+static void make_embedding(Maker *m, TemplateSteps *out)
 {
-	define(m, "WIDTH", dim(out_type(m, 0), 1));
-	make_plain(m, "embedding.h", "SCRATCH_BYTES");
+	sel_elem(m, sel_out(m, 0)->dtype);
+	sel_define(m, "WIDTH", sel_dim(sel_out(m, 0), 1));
+	make_plain(m, out, "embedding", "SCRATCH_BYTES");
 }
 
-static void make_embedding_grad(Maker *m)
+static void make_embedding_grad(Maker *m, TemplateSteps *out)
 {
-	define(m, "WIDTH", dim(out_type(m, 0), 1));
-	define(m, "VOCAB", dim(out_type(m, 0), 0));
-	define(m, "PADDING_IDX", m->n->i[0]);
-	define(m, "ACC", accumulates(m, 0));
-	make_plain(m, "embedding_grad.h", "SCRATCH_BYTES");
+	sel_elem(m, sel_in(m, 1)->dtype);
+	sel_define(m, "WIDTH", sel_dim(sel_out(m, 0), 1));
+	sel_define(m, "VOCAB", sel_dim(sel_out(m, 0), 0));
+	sel_define(m, "PADDING_IDX", m->n->i[0]);
+	sel_define(m, "ACC", accumulates(m, 0));
+	make_plain(m, out, "embedding_grad", "SCRATCH_BYTES");
 }
 
-TemplateKernel template_make(Arena *a, const Graph *g, const Node *n, const bool *accumulate,
-                             const FnOptions *o)
+void sel_template(Maker *m, TemplateSteps *out)
+{
+	switch (m->n->op) {
+	case OP_matmul: make_matmul(m, out); break;
+	case OP_head_matmul: make_head_matmul(m, out); break;
+	case OP_linear_cross_entropy:
+	case OP_linear_cross_entropy_grad: make_head(m, out); break;
+	case OP_cross_entropy_grad: make_cross_entropy(m, out); break;
+	case OP_attention: sel_attention(m, out, 3, "attention"); break;
+	case OP_attention_grad: sel_attention(m, out, 6, "attention_grad"); break;
+	case OP_select_keys: make_select_keys(m, out); break;
+	case OP_every_key: make_every_key(m, out); break;
+	case OP_top_k: make_top_k(m, out); break;
+	case OP_balanced_ids: make_balanced_ids(m, out); break;
+	case OP_embedding: make_embedding(m, out); break;
+	case OP_embedding_grad: make_embedding_grad(m, out); break;
+	default: ice("operator %s has no template", op_name(m->n->op));
+	}
+}
+
+TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool *accumulate, const FnOptions *o)
 {
 	Maker m = {.a = a, .g = g, .n = n, .accumulate = accumulate, .o = o};
-	text_add(&m.t, "#define KERNEL $NAME\n");
-	switch (n->op) {
-	case OP_matmul: make_matmul(&m); break;
-	case OP_head_matmul: make_head_matmul(&m); break;
-	case OP_linear_cross_entropy:
-	case OP_linear_cross_entropy_grad: make_head(&m); break;
-	case OP_cross_entropy_grad: make_cross_entropy(&m); break;
-	case OP_attention: make_attention(&m, 3, "attention.h", "SCRATCH_BYTES"); break;
-	case OP_attention_grad: make_attention(&m, 6, "attention_grad.h", "SCRATCH_BYTES"); break;
-	case OP_select_keys: make_select_keys(&m); break;
-	case OP_every_key: make_every_key(&m); break;
-	case OP_top_k: make_top_k(&m); break;
-	case OP_balanced_ids: make_balanced_ids(&m); break;
-	case OP_embedding: make_embedding(&m); break;
-	case OP_embedding_grad: make_embedding_grad(&m); break;
-	default: ice("operator %s has no template on the host target", op_name(n->op));
-	}
-	m.k.source = arena_strdup(a, m.t.s);
+	TemplateSteps out = {0};
+	(o->cuda ? cuda_steps : sel_template)(&m, &out);
 	text_free(&m.t);
-	return m.k;
+	return out;
+}
+
+TemplateStep template_zero(Arena *a, const FnOptions *o, int64_t bytes)
+{
+	Maker m = {.a = a, .o = o};
+	TemplateSteps out = {0};
+	sel_define(&m, "BYTES", bytes);
+	sel_finish(&m, &out, arena_printf(a, "zero_%lld", (long long)bytes), "zero", "0");
+	text_free(&m.t);
+	return out.v.v[0];
+}
+
+uint32_t kernel_of_step(KernelSet *ks, const TemplateStep *s, const char *access, const char *origin)
+{
+	const char *head = access ? arena_printf(ks->arena, "/* arguments: %s */\n", access) : "";
+	const char *source = arena_printf(ks->arena, "%s%s", head, s->source);
+	uint32_t i = kernel_add(ks, s->stem, source, origin, s->file, s->scratch);
+	Kernel *k = &ks->kernels.v[i];
+	k->launch = s->launch;
+	k->launch.access = access ? arena_strdup(ks->arena, access) : NULL;
+	k->maps = s->maps;
+	k->nmaps = s->nmaps;
+	k->missing = s->missing;
+	return i;
+}
+
+uint32_t template_add(KernelSet *ks, const FnOptions *o, const char *base, const char *macros, const Defines *defines)
+{
+	Maker m = {.a = ks->arena, .o = o};
+	TemplateSteps out = {0};
+	for (uint32_t i = 0; defines && i < defines->n; i++)
+		sel_define(&m, defines->v[i].name, defines->v[i].value);
+	text_add(&m.t, "%s", macros);
+	sel_finish(&m, &out, base, base, "SCRATCH_BYTES");
+	text_free(&m.t);
+	return kernel_of_step(ks, &out.v.v[0], NULL, "");
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../../runtime/rt_own.h"
+#include "../pass/select.h"
 #include "layout.h"
 #include "mem_plan.h"
 
@@ -276,9 +277,31 @@ static char *note(Writer *w, const Call *c, Span s)
 	return arena_printf(w->a, "%s layer %d%s", c->phase, inst->layer, where);
 }
 
+static RtDType rt_dtype(DType t)
+{
+	static const RtDType to[] = {[DT_f32] = RT_f32, [DT_bf16] = RT_bf16, [DT_f64] = RT_f64, [DT_i32] = RT_i32,
+	                             [DT_u32] = RT_u32};
+	return to[t];
+}
+
+static void set_gemm(RtInstr *i, const Gemm *g)
+{
+	i->form = g->form;
+	i->rows = g->rows == ROWS_T ? RT_ROWS_T : g->rows == ROWS_R ? RT_ROWS_R : RT_ROWS_CONST;
+	i->heads = g->heads;
+	i->nrow = g->nrow;
+	i->row0 = g->row0;
+	i->ncol = g->ncol;
+	i->kcol = g->kcol;
+	i->adt = rt_dtype(g->a);
+	i->bdt = rt_dtype(g->b);
+	i->cdt = rt_dtype(g->c);
+	i->acc = g->acc;
+}
+
 static void emit_step(Writer *w, const Call *c, const Step *s)
 {
-	static const RtOp op[] = {RT_LAUNCH, RT_COUNTS, RT_ROUNDS, RT_DISPATCH, RT_COLLECT};
+	static const RtOp op[] = {RT_LAUNCH, RT_COUNTS, RT_ROUNDS, RT_DISPATCH, RT_COLLECT, RT_GEMM};
 	RtInstr i = new_instr(op[s->kind]);
 	uint64_t *arg = ARENA_ARRAY(w->a, uint64_t, s->narg + 1);
 	i.mb = c->mb;
@@ -294,8 +317,12 @@ static void emit_step(Writer *w, const Call *c, const Step *s)
 	if (s->kind == STEP_COUNTS && s->balance >= 0)
 		i.bal = w->balance[c->instance][s->balance] - 1;
 	for (uint32_t k = 0; k < s->narg; k++)
-		arg[k] = buf_address(w, c, s->arg[k]);
+		arg[k] = buf_address(w, c, s->arg[k]) + (s->off ? s->off[k] : 0);
 	set_args(w, &i, arg, (int)s->narg);
+	i.nint = s->nint;
+	memcpy(i.n, s->n, sizeof i.n);
+	if (s->kind == STEP_GEMM)
+		set_gemm(&i, &s->gemm);
 	i.note = note(w, c, s->span);
 	emit(w, i);
 }
@@ -648,12 +675,11 @@ static void begin_step(Writer *w)
 {
 	for (uint32_t k = 0; k < w->nrope; k++) {
 		RtInstr i = new_instr(RT_LAUNCH);
-		Text src = {0};
-		text_add(&src, "#define KERNEL $NAME\n#define THETA %.17g\n#define D %u\n#include \"rope_table.h\"\n",
-		         w->rope[k].theta, w->rope[k].d);
-		i.kernel = (int)kernel_add(w->in->kernels, "rope_table", src.s, "", "rope_table.h", "SCRATCH_BYTES");
+		const char *theta = arena_printf(w->a, "#define THETA %.17g\n", w->rope[k].theta);
+		Defines d = {0};
+		vec_push(w->a, &d, ((Define){w->in->options->cuda ? "DIM" : "D", w->rope[k].d}));
+		i.kernel = (int)template_add(w->in->kernels, w->in->options, "rope_table", theta, &d);
 		w->in->kernels->kernels.v[i.kernel].launch.access = arena_printf(w->a, "w%uS", w->rope[k].d * 4);
-		text_free(&src);
 		set_args(w, &i, &w->rope[k].off, 1);
 		i.nint = 1;
 		i.n[0] = w->in->seq_max;
@@ -693,45 +719,46 @@ static void end_step(Writer *w)
 
 /* ---- kernels of the program, offsets ---- */
 
-/* How a kernel is launched. Those that choose experts or keys write their choice to one argument, and nothing
- * else. */
-static RtKernelInfo launch_of(const Kernel *k)
+typedef struct Numbers {
+	int *of;                 /* per kernel of the set: number in the program + 1 */
+	VEC(RtKernelInfo) kernels;
+	VEC(RtMap) maps;
+} Numbers;
+
+static int number_kernel(Writer *w, Numbers *n, int kernel)
 {
-	RtKernelInfo info = k->launch;
-	const char *access = info.access ? info.access : "";
-	RtAccess a;
-	if (strncmp(k->template_, "top_k.", 6) != 0 && strncmp(k->template_, "select_keys.", 12) != 0)
-		return info;
-	for (int i = 1; rt_access(&access, &a); i++) {
-		if (a.mode != 'w' || a.rows != 'T')
-			continue;
-		info.choice = i;
-		info.choice_bytes = (int)a.bytes;
+	const Kernel *k = &w->in->kernels->kernels.v[kernel];
+	if (n->of[kernel])
+		return n->of[kernel] - 1;
+	vec_push(w->a, &n->kernels, k->launch);
+	vec_last(&n->kernels).name = arena_strdup(w->a, k->name);
+	n->of[kernel] = (int)n->kernels.n;
+	for (uint32_t i = 0; i < k->nmaps; i++) {
+		vec_push(w->a, &n->maps, k->maps[i]);
+		vec_last(&n->maps).kernel = (int)n->kernels.n - 1;
 	}
-	return info;
+	return (int)n->kernels.n - 1;
 }
 
 static void number_kernels(Writer *w)
 {
-	int *number = ARENA_ARRAY(w->a, int, w->in->kernels->kernels.n + 1);
-	VEC(RtKernelInfo) names = {0};
-	uint32_t optimizer[2] = {w->in->k_adam, w->in->k_sumsq};
-	for (uint32_t i = 0; i < w->instrs.n + 2; i++) {
-		int k = i < w->instrs.n ? w->instrs.v[i].kernel : (int)optimizer[i - w->instrs.n];
-		if (k < 0)
-			continue;
-		if (!number[k]) {
-			vec_push(w->a, &names, launch_of(&w->in->kernels->kernels.v[k]));
-			vec_last(&names).name = arena_strdup(w->a, w->in->kernels->kernels.v[k].name);
-			number[k] = (int)names.n;
-		}
-		if (i < w->instrs.n)
-			w->instrs.v[i].kernel = number[k] - 1;
+	const PlanInput *in = w->in;
+	RtProg *p = w->p;
+	Numbers n = {.of = ARENA_ARRAY(w->a, int, in->kernels->kernels.n + 1)};
+	for (uint32_t i = 0; i < w->instrs.n; i++)
+		if (w->instrs.v[i].kernel >= 0)
+			w->instrs.v[i].kernel = number_kernel(w, &n, w->instrs.v[i].kernel);
+	p->k_adam = number_kernel(w, &n, (int)in->own.adam);
+	p->k_sumsq = number_kernel(w, &n, (int)in->own.sumsq);
+	if (in->options->cuda && p->xchs) {
+		p->k_slots = number_kernel(w, &n, (int)in->own.slots);
+		p->k_pack = number_kernel(w, &n, (int)in->own.pack);
+		p->k_unpack = number_kernel(w, &n, (int)in->own.unpack);
 	}
-	w->p->kernels = names.v;
-	w->p->nkernel = (int)names.n;
-	w->p->k_adam = number[optimizer[0]] - 1;
-	w->p->k_sumsq = number[optimizer[1]] - 1;
+	p->kernels = n.kernels.v;
+	p->nkernel = (int)n.kernels.n;
+	p->maps = n.maps.v;
+	p->nmap = (int)n.maps.n;
 }
 
 /* The rope tables and the dynamic buffers, where they lie. */

@@ -24,10 +24,16 @@ typedef struct PlanStage {
 	uint32_t first, last;    /* instances of the model, inclusive */
 } PlanStage;
 
+/* Kernels that the runtime launches by itself; those of the exchange on the cuda target only. */
+typedef struct RuntimeKernels {
+	uint32_t adam, sumsq, slots, pack, unpack;
+} RuntimeKernels;
+
 typedef struct PlanInput {
 	const Model *model;
 	Fn **fn[RT_ACT_KINDS];   /* by RtActKind, per class; NULL where the schedule has no such action */
 	KernelSet *kernels;
+	const FnOptions *options;
 	const Diag *diag;
 	PlanStage *stages;
 	uint32_t nstages;
@@ -38,7 +44,7 @@ typedef struct PlanInput {
 	DType storage, compute;
 	PlanAct **acts;          /* per pipeline rank, in issue order */
 	uint32_t *nacts;
-	uint32_t k_adam, k_sumsq;
+	RuntimeKernels own;
 } PlanInput;
 
 /* What a rank's memory is for; the sum is its peak. */

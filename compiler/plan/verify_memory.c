@@ -213,13 +213,27 @@ static const char *where(const Walk *w, int instr)
 	return instr_text(w->v, w->rank, instr);
 }
 
+/* Values side by side, as slices of tokens write them, may cover what is read together. */
+static bool is_written(const Room *r, uint64_t off, uint64_t bytes)
+{
+	uint64_t end = off + bytes, at = off;
+	for (bool more = true; at < end && more;) {
+		more = false;
+		for (uint32_t i = 0; i < r->values.n; i++) {
+			const Value *x = &r->values.v[i];
+			if (x->off > at || x->off + x->bytes <= at)
+				continue;
+			at = x->off + x->bytes;
+			more = true;
+		}
+	}
+	return at >= end;
+}
+
 static void read_value(Walk *w, const Room *r, int instr, int k, uint64_t off, uint64_t bytes)
 {
-	for (uint32_t i = 0; i < r->values.n; i++) {
-		const Value *x = &r->values.v[i];
-		if (x->off <= off && off + bytes <= x->off + x->bytes)
-			return;
-	}
+	if (is_written(r, off, bytes))
+		return;
 	found(w->v, "%s reads argument %d, %s, before it is written", where(w, instr), k, r->name);
 	if (r->lost_to >= 0 && r->lost.off < off + bytes && off < r->lost.off + r->lost.bytes) {
 		if (r->lost.writer >= 0)
@@ -316,12 +330,24 @@ static void walk_launch(Walk *w, int at)
 		}
 }
 
+/* The most rows of a product: all, or those of its slice of tokens. */
+static uint64_t most_rows(const RtProg *p, const RtInstr *in)
+{
+	int64_t tokens = p->tokens_max - in->row0;
+	if (in->rows == RT_ROWS_CONST)
+		return (uint64_t)in->nrow;
+	if (in->rows == RT_ROWS_R)
+		return (uint64_t)p->rows_max;
+	if (in->nrow && in->nrow < tokens)
+		tokens = in->nrow;
+	return tokens > 0 ? (uint64_t)tokens : 0;
+}
+
 /* A product of the cuda target; the operands are described with RT_GEMM. */
 static void walk_gemm(Walk *w, int at)
 {
 	const RtInstr *in = &w->p->instrs[at];
-	uint64_t rows = in->rows == RT_ROWS_T ? (uint64_t)w->p->tokens_max
-	                : in->rows == RT_ROWS_R ? (uint64_t)w->p->rows_max : (uint64_t)in->nrow;
+	uint64_t rows = most_rows(w->p, in);
 	uint64_t n = (uint64_t)in->ncol, k = (uint64_t)in->kcol, heads = in->heads ? (uint64_t)in->heads : 1;
 	uint64_t rk = heads * rows * k, rn = heads * rows * n, nk = heads * n * k;
 	const uint64_t elems[3][3] = {{rk, nk, rn}, {rk, nk, rn}, {rn, rk, nk}};

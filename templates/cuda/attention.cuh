@@ -17,6 +17,14 @@
  *
  * Order of sums: keys ascending in tiles of TILE_K from the first key that a query of the block can
  * see.
+ *
+ * @tile TILE_K, HEAD_DIM > 128 || V_DIM > 128 ? 80 : 128
+ * @let CHUNKS, (max(HEAD_DIM, V_DIM) + 63) / 64
+ * @let QUERIES, 2 * CHUNKS * 64 * 128
+ * @let SLOT, CHUNKS * TILE_K * 128
+ * @threads 384
+ * @shared QUERIES + min(4, (232448 - 1024 - QUERIES) / SLOT) * SLOT + 1024
+ * @grid T, 128, HEADS
  */
 #include "attention_tile.cuh"
 
@@ -38,6 +46,9 @@ constexpr int AF_SLOTS = at_min(4, (AT_SHARED_MAX - 1024 - 2 * AF_Q) / AF_SLOT);
 constexpr int AF_WORDS = (TILE_K + 31) / 32;
 constexpr int ATTENTION_THREADS = 3 * WARPGROUP;
 constexpr int ATTENTION_SHARED = 2 * AF_Q + AF_SLOTS * AF_SLOT + 1024;
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == ATTENTION_THREADS && LAUNCH_SHARED >= ATTENTION_SHARED, "the head gives threads and shared memory");
+#endif
 static_assert(AF_SLOTS >= 2, "two tiles fit");
 
 /* Barriers stand behind the tiles. */

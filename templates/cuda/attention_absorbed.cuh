@@ -21,6 +21,11 @@
  * query 2 TOP_K N (H + HV) FLOPs and TOP_K 2 H bytes, from the L2 cache for neighbouring queries.
  *
  * Order of sums: keys ascending, pairs of blocks of 32.
+ *
+ * @let CHUNKS, (HEAD_DIM + 63) / 64
+ * @threads 384
+ * @shared CHUNKS * 128 * (64 + 3 * 32) + up(18504 + 4 * up(TOP_K, 64), 1024)
+ * @grid T, 1, KV_HEADS
  */
 #ifndef KV_HEADS
 #define KV_HEADS 1
@@ -64,6 +69,9 @@ struct AbShared {
 };
 constexpr int ATTENTION_SHARED = AB_Q + AB_SLOTS * AB_SLOT + ((int)sizeof(AbShared) + 1023) / 1024 * 1024;
 static_assert(ATTENTION_SHARED <= AT_SHARED_MAX, "three blocks of keys fit");
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == ATTENTION_THREADS && LAUNCH_SHARED >= ATTENTION_SHARED, "the head gives threads and shared memory");
+#endif
 
 /* The selected keys of query t in ascending order, made by the copying warpgroup: each thread lists a
  * run of words, behind what the threads before it count. */

@@ -19,6 +19,13 @@
  * H = HV = 256: 213 KiB of shared memory, 232 registers in the computing threads.
  *
  * Order of sums: heads, then queries ascending in tiles of TILE_Q from the first key on.
+ *
+ * @tile TILE_Q, 64
+ * @let CHUNKS, (HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64
+ * @threads 384
+ * @shared CHUNKS * 64 * 128 + 2 * CHUNKS * TILE_Q * 128 + TILE_Q * 256 + up(32 * TILE_Q + 56, 1024)
+ * @work T, HEADS * 4
+ * @grid T, 64, KV_HEADS
  */
 #include "attention_tile.cuh"
 
@@ -51,6 +58,9 @@ struct AkShared {
 };
 constexpr int ATTENTION_SHARED = AK_K + AK_V + AK_SLOTS * AK_SLOT + AK_P + ((int)sizeof(AkShared) + 1023) / 1024 * 1024;
 static_assert(ATTENTION_SHARED <= AT_SHARED_MAX, "two tiles of queries fit");
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == ATTENTION_THREADS && LAUNCH_SHARED >= ATTENTION_SHARED, "the head gives threads and shared memory");
+#endif
 
 /* Keys key .. key+64 of a group; queries up to `end`, where the document of the last key ends. */
 struct AkWork {

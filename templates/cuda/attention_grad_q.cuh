@@ -16,6 +16,14 @@
  * H = HV = 256: 226 KiB of shared memory, 232 registers in the computing threads.
  *
  * Order of sums: keys ascending in tiles of TILE_K.
+ *
+ * @tile TILE_K, 64
+ * @let QUERIES, 2 * 64 * 128 * ((HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64)
+ * @let SLOT, (max(HEAD_DIM, V_DIM) + 63) / 64 * TILE_K * 128
+ * @threads 384
+ * @shared QUERIES + min(4, (232448 - 2048 - QUERIES) / SLOT) * SLOT + 2048
+ * @work T, HEADS * 4
+ * @grid T, 128, HEADS
  */
 #include "attention_tile.cuh"
 
@@ -35,6 +43,9 @@ constexpr int AQ_SLOTS = at_min(4, (AT_SHARED_MAX - 2048 - 2 * (AQ_Q + AQ_DO)) /
 constexpr int AQ_WORDS = (TILE_K + 31) / 32;
 constexpr int ATTENTION_THREADS = 3 * WARPGROUP;
 constexpr int ATTENTION_SHARED = 2 * (AQ_Q + AQ_DO) + AQ_SLOTS * AQ_SLOT + 2048;
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == ATTENTION_THREADS && LAUNCH_SHARED >= ATTENTION_SHARED, "the head gives threads and shared memory");
+#endif
 static_assert(AQ_SLOTS >= 2, "two tiles fit");
 
 struct AqShared {

@@ -4,6 +4,9 @@
  * Parameters: KERNEL_NAME, EXPERTS, TOP_K (at most EXPERTS).
  * Launch: BALANCED_IDS_THREADS threads, any number of blocks, no shared memory; 30 registers.
  * A thread writes one id. Bytes: 4 T TOP_K.
+ *
+ * @threads 256
+ * @grid T, 32, 1
  */
 #include "dev.cuh"
 

@@ -4,6 +4,9 @@
  * Parameters: KERNEL_NAME, SELW.
  * Launch: EVERY_KEY_THREADS threads, any number of blocks, no shared memory; 24 registers.
  * Bytes: 4 T SELW.
+ *
+ * @threads 256
+ * @grid SMS, 4
  */
 #include "dev.cuh"
 

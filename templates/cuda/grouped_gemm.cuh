@@ -33,6 +33,21 @@
  * of blocks nor other groups change a bit. A box may read rows of a neighbour: in FORM 0 and 1 they make
  * rows that are not stored; in FORM 2 they are overwritten with zeros first. Past K of FORM 1 rows of the
  * next expert's b meet zeros of a, so b must be finite.
+ *
+ * @let WIDTH, FORM == 2 ? K : N
+ * @tile TILE_M, 128
+ * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16) : 256
+ * @let STAGE, TILE_M / 64 * 8192 + up(FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * 8192, 1024)
+ * @let OUT, TILE_M / 64 * 16384
+ * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE)
+ * @tile BAND, 16
+ * @threads (TILE_M / 64 + 1) * 128
+ * @shared STAGES * STAGE + OUT + 1024
+ * @grid SMS, 1
+ * @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
+ * @if FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N, 64
+ * @if FORM == 1: @map 1, bf16, EXPERTS * K, N, 64, 64
+ * @if FORM == 2: @map 1, bf16, R, K, 64, 64
  */
 #ifndef GLMC_GROUPED_GEMM_CUH
 #define GLMC_GROUPED_GEMM_CUH
@@ -104,6 +119,9 @@ constexpr int GG_BOX_A = FORM == 2 ? 64 : TILE_M;
 constexpr int GG_BOX_B = FORM == 0 ? TILE_N / (PAIRED ? 2 : 1) : 64;
 constexpr int GROUPED_GEMM_SHARED = STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
 static_assert(STAGES >= 2 && GROUPED_GEMM_SHARED <= GG_SHARED_MAX, "two stages fit");
+#ifdef LAUNCH_SHARED
+static_assert(LAUNCH_THREADS == GROUPED_GEMM_THREADS && LAUNCH_SHARED >= GROUPED_GEMM_SHARED, "the head gives threads and shared memory");
+#endif
 
 constexpr int GG_OUT_COLS = TILE_N / (PAIRED ? 2 : 1);   /* of c in a tile */
 constexpr int GG_ELEM = C_F32 ? 4 : 2;

@@ -12,6 +12,9 @@
  * Launch: ROWS_THREADS threads, any number of blocks, no shared memory; 72 registers.
  *
  * A warp copies a row, 16 bytes to an access where rows are multiples of that. Bytes: 2 per byte moved.
+ *
+ * @threads 256
+ * @grid SMS, 8
  */
 #include "copy.cuh"
 

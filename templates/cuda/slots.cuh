@@ -12,6 +12,10 @@
  * A stable counting sort: every warp has a run of slots, counts it by expert, and after a prefix sum
  * over (expert, warp) places it. One block, because 32768 slots are 2 * 32 steps of its warps. No
  * atomics: lanes with equal experts find each other. Bytes: 12 T K.
+ *
+ * @threads 1024
+ * @shared 4 * (32 * (EXPERTS + 1) + 32)
+ * @grid FIXED, 1
  */
 #include "dev.cuh"
 

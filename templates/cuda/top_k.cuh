@@ -13,6 +13,9 @@
  * A warp has one token, lane l the scores l, l + 32, ..; TOP_K times the lanes agree on the best that
  * is left. Scores that are not numbers are chosen last or first, but ids are distinct experts always.
  * Bytes: 4 T (EXPERTS + TOP_K); about 20 TOP_K instructions per warp.
+ *
+ * @threads 256
+ * @grid T, 8, 1
  */
 #include "order.cuh"
 

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-static const int32_t cu[] = {0, 1, 3, SAMPLE_TOKENS};
+static const int32_t usual_cu[] = {0, 1, 3, SAMPLE_TOKENS};
+static const SampleSize usual = {SAMPLE_TOKENS, 3, usual_cu};
 
 /* ---- random data ---- */
 
@@ -26,9 +27,9 @@ uint32_t sample_below(uint64_t *state, uint32_t n)
 	return (uint32_t)(next(state) % n);
 }
 
-static int64_t elements(const Type *t)
+static int64_t elements(const Type *t, int64_t tokens)
 {
-	return type_row(t) * (type_has_rows(t) ? SAMPLE_TOKENS : 1);
+	return type_row(t) * (type_has_rows(t) ? tokens : 1);
 }
 
 /* Ids, tokens and labels of `v` are below this. */
@@ -62,12 +63,12 @@ static void fill_ids(double *x, int64_t k, int64_t limit, uint64_t *state)
 		}
 }
 
-static void fill_integers(const Graph *g, Val v, double *x, uint64_t *state)
+static void fill_integers(const Graph *g, Val v, double *x, int64_t tokens, uint64_t *state)
 {
 	const Type *t = graph_type(g, v);
 	int64_t limit = limit_of(g, v), k = type_row(t);
 	bool labels = strcmp(graph_val(g, v)->name, "labels") == 0;
-	for (int64_t r = 0; r < SAMPLE_TOKENS; r++) {
+	for (int64_t r = 0; r < tokens; r++) {
 		if (t->rank == 2)
 			fill_ids(x + r * k, k, limit, state);
 		else
@@ -75,30 +76,38 @@ static void fill_integers(const Graph *g, Val v, double *x, uint64_t *state)
 	}
 }
 
-static void fill_selection(const Type *t, double *x, uint64_t *state)
+/* Random causal keys, the own one always. */
+static void fill_selection(const Type *t, double *x, const SampleSize *size, uint64_t *state)
 {
-	for (int d = 0; d < 3; d++)
-		for (int32_t r = cu[d]; r < cu[d + 1]; r++) {
-			uint32_t own = 1u << (r - cu[d]);
-			x[r * type_row(t)] = (double)(own | (sample_below(state, 1u << 30) & (own - 1)));
-		}
+	for (int d = 0; d < size->ndoc; d++)
+		for (int32_t r = size->cu[d]; r < size->cu[d + 1]; r++)
+			for (int64_t word = 0; word < type_row(t); word++) {
+				int64_t own = r - size->cu[d] - 32 * word;
+				uint32_t before = own <= 0 ? 0 : own > 31 ? UINT32_MAX : (1u << own) - 1;
+				uint32_t bits = sample_below(state, 1u << 30) | sample_below(state, 4) << 30;
+				bits &= before;
+				if (own >= 0 && own < 32)
+					bits |= 1u << own;
+				x[r * type_row(t) + word] = (double)bits;
+			}
 }
 
-static double *fill(Arena *a, const Graph *g, Val v, uint64_t *state)
+static double *fill(Arena *a, const Graph *g, Val v, const SampleSize *size, uint64_t *state)
 {
 	const Type *t = graph_type(g, v);
-	double *x = ARENA_ARRAY(a, double, elements(t) + 1);
+	int64_t n = elements(t, size->tokens);
+	double *x = ARENA_ARRAY(a, double, n + 1);
 	if (t->dtype == DT_i32)
-		fill_integers(g, v, x, state);
+		fill_integers(g, v, x, size->tokens, state);
 	else if (t->dtype == DT_u32)
-		fill_selection(t, x, state);
+		fill_selection(t, x, size, state);
 	else
-		for (int64_t i = 0; i < elements(t); i++)
+		for (int64_t i = 0; i < n; i++)
 			x[i] = 2 * sample_unit(state) - 1;
 	return x;
 }
 
-static void add_weight(Arena *a, Sample *s, const Node *n, uint64_t *state)
+static void add_weight(Arena *a, Sample *s, const Node *n, const SampleSize *size, uint64_t *state)
 {
 	const ValInfo *v = graph_val(s->g, n->out[0]);
 	WeightDecl *d = &s->decls[n->i[0]];
@@ -107,7 +116,7 @@ static void add_weight(Arena *a, Sample *s, const Node *n, uint64_t *state)
 	d->name = v->name ? v->name : arena_printf(a, "w%lld", (long long)n->i[0]);
 	d->type = v->type;
 	d->buffer = strncmp(d->name, "buffer", 6) == 0;
-	s->weights[n->i[0]] = fill(a, s->g, n->out[0], state);
+	s->weights[n->i[0]] = fill(a, s->g, n->out[0], size, state);
 }
 
 static void add_input(Sample *s, const char *name, const double *x)
@@ -125,6 +134,11 @@ static bool is_floating(const Graph *g, Val v)
 
 Sample *sample_new(Arena *a, const Graph *g, uint64_t seed)
 {
+	return sample_sized(a, g, seed, &usual);
+}
+
+Sample *sample_sized(Arena *a, const Graph *g, uint64_t seed, const SampleSize *size)
+{
 	Sample *s = ARENA_NEW(a, Sample);
 	uint64_t state = seed;
 	s->g = g;
@@ -133,21 +147,83 @@ Sample *sample_new(Arena *a, const Graph *g, uint64_t seed)
 			s->nweights = (uint32_t)g->nodes.v[i].i[0] + 1;
 	s->weights = ARENA_ARRAY(a, double *, s->nweights + 1);
 	s->decls = ARENA_ARRAY(a, WeightDecl, s->nweights + 1);
-	s->env = (EvalEnv){.tokens = SAMPLE_TOKENS, .ndoc = 3, .cu = cu, .inputs = s->in,
+	s->env = (EvalEnv){.tokens = size->tokens, .ndoc = size->ndoc, .cu = size->cu, .inputs = s->in,
 	                   .weights = (const double *const *)s->weights};
 	for (uint32_t i = 0; i < g->nodes.n; i++) {
 		const Node *n = &g->nodes.v[i];
 		if (n->op == OP_input)
-			add_input(s, graph_val(g, n->out[0])->name, fill(a, g, n->out[0], &state));
+			add_input(s, graph_val(g, n->out[0])->name, fill(a, g, n->out[0], size, &state));
 		else if (n->op == OP_weight)
-			add_weight(a, s, n, &state);
+			add_weight(a, s, n, size, &state);
 	}
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
 		const Port *p = &g->outputs.v[i];
 		if (p->kind == PORT_CARRY && is_floating(g, p->val))
-			add_input(s, arena_printf(a, "grad.%s", p->name), fill(a, g, p->val, &state));
+			add_input(s, arena_printf(a, "grad.%s", p->name), fill(a, g, p->val, size, &state));
 	}
 	return s;
+}
+
+static void cut_to_bf16(double *x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) {
+		float f = (float)x[i];
+		uint32_t u;
+		memcpy(&u, &f, sizeof u);
+		u &= 0xffff0000;
+		memcpy(&f, &u, sizeof f);
+		x[i] = f;
+	}
+}
+
+static const Type *input_type(const Graph *g, const char *name)
+{
+	for (uint32_t i = 0; i < g->nodes.n; i++) {
+		const Node *n = &g->nodes.v[i];
+		if (n->op == OP_input && strcmp(graph_val(g, n->out[0])->name, name) == 0)
+			return graph_type(g, n->out[0]);
+	}
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		if (strncmp(name, "grad.", 5) == 0 && strcmp(g->outputs.v[i].name, name + 5) == 0)
+			return graph_type(g, g->outputs.v[i].val);
+	ice("no input %s", name);
+}
+
+void sample_round(Sample *s)
+{
+	for (uint32_t i = 0; i < s->env.ninputs; i++) {
+		const Type *t = input_type(s->g, s->in[i].name);
+		if (t->dtype == DT_bf16)
+			cut_to_bf16((double *)(uintptr_t)s->in[i].v, elements(t, s->env.tokens));
+	}
+	for (uint32_t w = 0; w < s->nweights; w++)
+		if (s->weights[w] && s->decls[w].type.dtype == DT_bf16)
+			cut_to_bf16(s->weights[w], elements(&s->decls[w].type, 1));
+}
+
+Graph *sample_in_bf16(Arena *a, const Graph *g)
+{
+	Graph *to = graph_new(a, g->name);
+	Val in[64];
+	for (uint32_t i = 0; i < g->nodes.n; i++) {
+		Node n = g->nodes.v[i];
+		const ValInfo *v = graph_val(g, n.out[0]);
+		Type t = v->type;
+		t.dtype = t.dtype == DT_f32 ? DT_bf16 : t.dtype;
+		for (uint32_t k = 0; k < n.nin; k++)
+			in[k] = n.in[k];
+		if (n.op == OP_const)
+			n.i[0] = t.dtype;
+		if (n.op == OP_input)
+			(void)graph_input(to, n.span, v->name, &t);
+		else if (n.op == OP_weight)
+			(void)graph_weight(to, n.span, (uint32_t)n.i[0], &t);
+		else
+			(void)graph_add(to, n.op, n.span, in, n.nin, n.i, n.f);
+	}
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		vec_push(a, &to->outputs, g->outputs.v[i]);
+	return to;
 }
 
 /* ---- the function and its gradients ---- */
@@ -197,7 +273,7 @@ static double difference(const Sample *s, double *x)
 /* Largest error of one operand over its largest gradient; `grad` NULL: it should be zero. */
 static double check_operand(const Sample *s, double *x, const Type *t, const EvalTensor *grad, int64_t most)
 {
-	int64_t n = elements(t), step = n > most ? n / most : 1;
+	int64_t n = elements(t, s->env.tokens), step = n > most ? n / most : 1;
 	double top = 0, worst = 0;
 	for (int64_t i = 0; i < n; i += step) {
 		double want = difference(s, x + i), got = grad ? grad->v[i] : 0;

@@ -21,6 +21,13 @@ typedef struct Sample {
 	uint32_t nweights;
 } Sample;
 
+/* A microbatch: document d is tokens cu[d] .. cu[d+1]-1. */
+typedef struct SampleSize {
+	int64_t tokens;
+	int ndoc;
+	const int32_t *cu;
+} SampleSize;
+
 /* splitmix64 as a generator: the next number in [0, 1), in [0, n). */
 double sample_unit(uint64_t *state);
 uint32_t sample_below(uint64_t *state, uint32_t n);
@@ -28,6 +35,15 @@ uint32_t sample_below(uint64_t *state, uint32_t n);
 /* sample_new - random data for every input and weight of the forward graph `g`; ids are ascending,
  * distinct and now and then -1, labels now and then -100, every query sees its own key. */
 Sample *sample_new(Arena *a, const Graph *g, uint64_t seed);
+
+/* sample_sized - the same for other microbatches than SAMPLE_TOKENS tokens. */
+Sample *sample_sized(Arena *a, const Graph *g, uint64_t seed, const SampleSize *size);
+
+/* sample_round - operands of dtype bf16, and gradients, become values that bf16 holds. */
+void sample_round(Sample *s);
+
+/* sample_in_bf16 - the same graph over bfloat16 values. */
+Graph *sample_in_bf16(Arena *a, const Graph *g);
 
 /* sample_loss - the function described above, of `g` or a graph that should equal it. */
 double sample_loss(const Sample *s, const Graph *g);

@@ -33,32 +33,6 @@ static bool check(const char *path, const char *what, const Sample *s, const Gra
 	return error <= tolerance;
 }
 
-/* The same graph over bfloat16 values: every gradient must get a type that fits. */
-static Graph *in_bf16(Arena *a, const Graph *g)
-{
-	Graph *to = graph_new(a, g->name);
-	Val in[64];
-	for (uint32_t i = 0; i < g->nodes.n; i++) {
-		Node n = g->nodes.v[i];
-		const ValInfo *v = graph_val(g, n.out[0]);
-		Type t = v->type;
-		t.dtype = t.dtype == DT_f32 ? DT_bf16 : t.dtype;
-		for (uint32_t k = 0; k < n.nin; k++)
-			in[k] = n.in[k];
-		if (n.op == OP_const)
-			n.i[0] = t.dtype;
-		if (n.op == OP_input)
-			(void)graph_input(to, n.span, v->name, &t);
-		else if (n.op == OP_weight)
-			(void)graph_weight(to, n.span, (uint32_t)n.i[0], &t);
-		else
-			(void)graph_add(to, n.op, n.span, in, n.nin, n.i, n.f);
-	}
-	for (uint32_t i = 0; i < g->outputs.n; i++)
-		vec_push(a, &to->outputs, g->outputs.v[i]);
-	return to;
-}
-
 static void check_file(const char *path)
 {
 	Arena *a = arena_new();
@@ -73,7 +47,7 @@ static void check_file(const char *path)
 		const Sample *s = sample_new(a, g, seed);
 		ok = check(path, "as written", s, g, a);
 		ok = check(path, "simplified", s, simplify_graph(a, g, 0), a) && ok;
-		ok = check(path, "bfloat16", s, simplify_graph(a, in_bf16(a, g), 0), a) && ok;
+		ok = check(path, "bfloat16", s, simplify_graph(a, sample_in_bf16(a, g), 0), a) && ok;
 	}
 	failed += !ok;
 	arena_free(a);

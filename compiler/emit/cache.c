@@ -1,0 +1,65 @@
+/* cache.c - see cache.h. */
+#include "cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../base/file.h"
+#include "../base/vec.h"
+
+static const char *cache_dir(Arena *a)
+{
+	const char *own = getenv("GLMC_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	if (own && *own)
+		return own;
+	if (xdg && *xdg)
+		return path_join(a, xdg, "glmc");
+	return arena_printf(a, "%s/.cache/glmc", home && *home ? home : "/tmp");
+}
+
+const char *cache_open(Arena *a, Diag *d)
+{
+	const char *dir = cache_dir(a);
+	if (file_make_dirs(dir))
+		return dir;
+	diag_error(d, (Span){0}, "cannot make the kernel cache %s: %s", dir, strerror(errno));
+	diag_help(d, "set GLMC_CACHE to a folder that can be written");
+	return NULL;
+}
+
+static int by_name(const void *x, const void *y)
+{
+	return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+void cache_add_headers(Arena *a, Text *key, const char *folder, const char *suffix)
+{
+	VEC(char *) names = {0};
+	DIR *dir = opendir(folder);
+	size_t tail = strlen(suffix);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		size_t n = strlen(e->d_name);
+		if (n > tail && strcmp(e->d_name + n - tail, suffix) == 0)
+			vec_push(a, &names, arena_strdup(a, e->d_name));
+	}
+	if (dir)
+		closedir(dir);
+	if (names.n)
+		qsort(names.v, names.n, sizeof *names.v, by_name);
+	for (uint32_t i = 0; i < names.n; i++) {
+		size_t size = 0;
+		char *text = file_read(a, path_join(a, folder, names.v[i]), &size);
+		text_add(key, "%s %zu\n", names.v[i], size);
+		if (text)
+			text_put(key, text, size);
+	}
+}
+
+int cache_jobs(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return cores > 0 ? (int)cores : 1;
+}

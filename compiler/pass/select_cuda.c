@@ -1,0 +1,293 @@
+/* select_cuda.c - what the cuda target runs for an operator: products of cuBLASLt where they are
+ * dense, templates that say in their heads how they are launched, and sequences of both.
+ *
+ * Sizes that do not tile are not padded: rows and columns of weights are multiples of TILE.
+ */
+#include <string.h>
+
+#include "../base/file.h"
+#include "select_int.h"
+
+enum {
+	TILE = 16,
+	HEAD_TOKENS = 2048       /* tokens whose logits exist at a time */
+};
+
+/* ---- templates ---- */
+
+/* Copies of the step for every part; the launch is that of its part. */
+static void add_parts(Maker *m, TemplateSteps *out, const char *text, const char *stem)
+{
+	int parts = 1;
+	for (int part = 0; part < parts; part++) {
+		vec_push(m->a, &m->defines, ((Define){"PART", part}));
+		TemplateHead h = template_head(m->a, m->k.file, text, &m->defines);
+		m->defines.n--;
+		parts = h.parts;
+		TemplateStep s = m->k;
+		h.launch.choice = part + 1 == parts ? m->k.launch.choice : 0;
+		h.launch.choice_bytes = part + 1 == parts ? m->k.launch.choice_bytes : 0;
+		s.launch = h.launch;
+		s.maps = h.maps.v;
+		s.nmaps = h.maps.n;
+		s.stem = parts > 1 ? arena_printf(m->a, "%s_%d", stem, part) : stem;
+		for (uint32_t i = 0; i < h.work.n && s.nargs < GLMC_ARGS; i++)
+			s.args[s.nargs++] = (TemplateArg){.work = (int)i + 1, .rows = h.work.v[i].rows, .mode = 'w',
+			                                  .row_bytes = h.work.v[i].row_bytes};
+		s.source = arena_printf(m->a, "#define KERNEL_NAME $NAME\n#define LAUNCH_THREADS %d\n#define LAUNCH_SHARED %d\n"
+		                        "#define PART %d\n%s#include \"%s\"\n", s.launch.threads, s.launch.shared, part,
+		                        m->t.s ? m->t.s : "", m->k.file);
+		vec_push(m->a, &out->v, s);
+	}
+}
+
+void cuda_finish(Maker *m, TemplateSteps *out, const char *stem, const char *base)
+{
+	m->k.stem = stem;
+	m->k.file = arena_printf(m->a, "%s.cuh", base);
+	char *text = file_read(m->a, path_join(m->a, m->o->templates, m->k.file), NULL);
+	if (!text) {
+		m->k.missing = true;
+		m->k.source = arena_printf(m->a, "#define KERNEL_NAME $NAME\n%s#include \"%s\"\n", m->t.s ? m->t.s : "",
+		                           m->k.file);
+		vec_push(m->a, &out->v, m->k);
+		return;
+	}
+	uint32_t first = m->defines.n;
+	template_tiles(m->a, m->k.file, text, stem, m->o->tune, &m->defines);
+	for (uint32_t i = first; i < m->defines.n; i++)
+		text_add(&m->t, "#define %s %lld\n", m->defines.v[i].name, (long long)m->defines.v[i].value);
+	vec_push(m->a, &m->defines, ((Define){"S_MAX", m->o->seq_max}));
+	vec_push(m->a, &m->defines, ((Define){"T_MAX", m->o->tokens_max}));
+	add_parts(m, out, text, stem);
+}
+
+TemplateStep template_columns(Arena *a, const FnOptions *o, int64_t width, int64_t per, bool rows_r, bool acc)
+{
+	Maker m = {.a = a, .o = o};
+	TemplateSteps out = {0};
+	sel_define(&m, "WIDTH", width);
+	sel_define(&m, "PER", per);
+	sel_define(&m, "ROWS_R", rows_r);
+	sel_define(&m, "ACC", acc);
+	cuda_finish(&m, &out, arena_printf(a, "columns_%lld", (long long)width), "columns");
+	text_free(&m.t);
+	return out.v.v[0];
+}
+
+/* ---- products ---- */
+
+static const char *check_tiles(Maker *m, int64_t n, int64_t k)
+{
+	if (n % TILE == 0 && k % TILE == 0)
+		return NULL;
+	return arena_printf(m->a, "the cuda target multiplies matrices whose sides are multiples of %d, this weight is "
+	                    "%lld x %lld", TILE, (long long)n, (long long)k);
+}
+
+static BufRows rows_of(const Type *t)
+{
+	if (!t->rank || t->dim[0].kind == DIM_CONST)
+		return ROWS_NONE;
+	return t->dim[0].kind == DIM_T ? ROWS_T : ROWS_R;
+}
+
+static TemplateStep product_step(const Gemm *g, TemplateArg a, TemplateArg b, TemplateArg c)
+{
+	TemplateStep s = {.product = true, .gemm = *g, .nargs = 3};
+	a.mode = b.mode = 'r';
+	c.mode = g->acc ? 'a' : 'w';
+	s.args[0] = a;
+	s.args[1] = b;
+	s.args[2] = c;
+	return s;
+}
+
+/* ops.def matmul and head_matmul: a product per head, or one. */
+static void make_product(Maker *m, TemplateSteps *out)
+{
+	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
+	bool heads = m->n->op == OP_head_matmul;
+	Gemm g = {.form = (int)m->n->i[0], .rows = rows_of(a), .a = a->dtype, .b = b->dtype, .c = c->dtype,
+	          .acc = m->accumulate[m->n->out[0].i - 1]};
+	int last = a->rank - 1;
+	g.heads = !heads ? 0 : (int)(g.form == 2 ? sel_dim(c, 0) : sel_dim(a, 1));
+	g.nrow = g.rows == ROWS_NONE ? sel_dim(a, 0) : 0;
+	g.ncol = g.form == 2 ? sel_dim(c, c->rank - 2) : sel_dim(c, c->rank - 1);
+	g.kcol = g.form == 2 ? sel_dim(c, c->rank - 1) : sel_dim(a, last);
+	out->error = check_tiles(m, g.ncol, g.kcol);
+	TemplateStep s = product_step(&g, (TemplateArg){.val = m->n->in[0]}, (TemplateArg){.val = m->n->in[1]},
+	                              (TemplateArg){.val = m->n->out[0]});
+	vec_push(m->a, &out->v, s);
+}
+
+static void make_grouped(Maker *m, TemplateSteps *out)
+{
+	static const char *const stem[] = {"nt", "nn", "tn"};
+	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
+	int form = (int)m->n->i[0];
+	int64_t n = sel_dim(c, 1), k = form == 2 ? sel_dim(c, 2) : sel_dim(a, 1);
+	out->error = check_tiles(m, n, k);
+	if (!out->error && (a->dtype != DT_bf16 || b->dtype != DT_bf16))
+		out->error = "the cuda target multiplies the rows of experts in bfloat16 only";
+	sel_define(m, "FORM", form);
+	sel_define(m, "N", n);
+	sel_define(m, "K", k);
+	sel_define(m, "EXPERTS", (form == 2 ? m->n->i[1] : sel_dim(b, 0)) / m->o->ep);
+	sel_define(m, "ACC", m->accumulate[m->n->out[0].i - 1]);
+	sel_define(m, "C_F32", c->dtype == DT_f32);
+	for (uint32_t i = 0; i < 2; i++)
+		sel_arg(m, m->n->in[i]);
+	sel_arg(m, m->n->out[0]);
+	cuda_finish(m, out, arena_printf(m->a, "grouped_%s_%lldx%lld", stem[form], (long long)n, (long long)k),
+	            "grouped_gemm");
+}
+
+/* ---- attention: one kernel forward, or over gathered latents; two backward ---- */
+
+/* Most keys of a row of the selection, where that is known. */
+static int64_t most_keys(const Maker *m, uint32_t selection)
+{
+	const Node *n = graph_def(m->g, value_root(m->g, m->n->in[selection]));
+	int64_t all = 32 * sel_dim(sel_in(m, selection), 1);
+	return n->op == OP_select_keys && n->i[0] < all ? n->i[0] : all;
+}
+
+static Maker maker_of(const Maker *m)
+{
+	return (Maker){.a = m->a, .g = m->g, .n = m->n, .accumulate = m->accumulate, .o = m->o};
+}
+
+static void make_attention(Maker *m, TemplateSteps *out)
+{
+	if (!sel_gathers(m, 3)) {
+		sel_attention(m, out, 3, "attention");
+		return;
+	}
+	sel_define(m, "TOP_K", most_keys(m, 3));
+	sel_attention(m, out, 3, "attention_absorbed");
+}
+
+static void make_attention_grad(Maker *m, TemplateSteps *out)
+{
+	Maker keys = maker_of(m);
+	if (sel_gathers(m, 6)) {
+		sel_attention(m, out, 6, "attention_absorbed_grad");
+		return;
+	}
+	sel_attention(m, out, 6, "attention_grad_q");
+	sel_attention(&keys, out, 6, "attention_grad_kv");
+	text_free(&keys.t);
+}
+
+/* ---- the head: slices of tokens, their logits, the loss and its gradient in place, products ---- */
+
+enum { WORK_LOGITS = 1, WORK_LOSSES = 2 };
+
+/* Rows row0 .. row0+nrow-1 of a value. */
+static TemplateArg slice(Val v, int64_t row0, int64_t nrow, char mode)
+{
+	return (TemplateArg){.val = v, .row0 = row0, .nrow = nrow, .mode = mode};
+}
+
+static void make_losses(Maker *m, TemplateSteps *out, TemplateArg logits, TemplateArg losses, int64_t row0,
+                        int64_t nrow)
+{
+	Maker part = maker_of(m);
+	sel_define(&part, "GRAD", m->n->op == OP_linear_cross_entropy_grad);
+	sel_define(&part, "VOCAB", sel_dim(sel_in(m, 1), 0));
+	sel_elem(&part, sel_in(m, 0)->dtype);
+	logits.mode = 'a';
+	losses.mode = 'w';
+	part.k.args[0] = logits;
+	part.k.args[1] = (TemplateArg){.val = m->n->in[2], .mode = 'r'};
+	part.k.args[2] = losses;
+	part.k.nargs = 3;
+	part.k.nint = 2;
+	part.k.n[0] = row0;
+	part.k.n[1] = nrow;
+	cuda_finish(&part, out, "cross_entropy", "cross_entropy");
+	text_free(&part.t);
+}
+
+static void make_slice(Maker *m, TemplateSteps *out, TemplateArg logits, TemplateArg losses, int64_t row0,
+                       int64_t nrow)
+{
+	Val x = m->n->in[0], w = m->n->in[1];
+	const Type *tx = sel_in(m, 0), *tw = sel_in(m, 1);
+	int64_t d = sel_dim(tx, 1), v = sel_dim(tw, 0);
+	Gemm g = {.rows = ROWS_T, .row0 = row0, .nrow = nrow, .ncol = v, .kcol = d, .a = tx->dtype, .b = tw->dtype,
+	          .c = tx->dtype};
+	vec_push(m->a, &out->v, product_step(&g, slice(x, row0, nrow, 'r'), (TemplateArg){.val = w}, logits));
+	make_losses(m, out, logits, losses, row0, nrow);
+	if (m->n->op == OP_linear_cross_entropy)
+		return;
+	Val dx = m->n->out[1], dw = m->n->out[2];
+	g.form = 1;
+	g.ncol = d;
+	g.kcol = v;
+	vec_push(m->a, &out->v, product_step(&g, logits, (TemplateArg){.val = w}, slice(dx, row0, nrow, 'w')));
+	g.form = 2;
+	g.ncol = v;
+	g.kcol = d;
+	g.c = graph_type(m->g, dw)->dtype;
+	g.acc = row0 > 0 || m->accumulate[dw.i - 1];
+	vec_push(m->a, &out->v, product_step(&g, logits, slice(x, row0, nrow, 'r'), (TemplateArg){.val = dw}));
+}
+
+static void make_head(Maker *m, TemplateSteps *out)
+{
+	const Type *x = sel_in(m, 0), *w = sel_in(m, 1);
+	int64_t t = m->o->tokens_max, slices = (t + HEAD_TOKENS - 1) / HEAD_TOKENS, rows = (t + slices - 1) / slices;
+	int64_t row = sel_dim(w, 0) * (int64_t)dtype_size(x->dtype);
+	TemplateArg logits = {.work = WORK_LOGITS, .row_bytes = rows * row};
+	TemplateArg losses = {.work = WORK_LOSSES, .rows = ROWS_T, .row_bytes = 8};
+	out->error = check_tiles(m, sel_dim(w, 0), sel_dim(x, 1));
+	for (int64_t row0 = 0; row0 < t; row0 += rows) {
+		int64_t nrow = t - row0 < rows ? t - row0 : rows;
+		logits.nrow = nrow;
+		make_slice(m, out, logits, losses, row0, nrow);
+	}
+	Maker sum = maker_of(m);
+	losses.mode = 'r';
+	sum.k.args[0] = losses;
+	sum.k.args[1] = (TemplateArg){.val = m->n->out[0], .mode = 'w'};
+	sum.k.nargs = 2;
+	cuda_finish(&sum, out, "loss_sum", "loss_sum");
+}
+
+static void make_select_keys(Maker *m, TemplateSteps *out)
+{
+	sel_template(m, out);
+	if (sel_in(m, 0)->dtype != DT_bf16 || sel_in(m, 1)->dtype != DT_bf16)
+		out->error = "the cuda target scores keys by queries and keys in bfloat16 only";
+}
+
+/* Planned as on the host. */
+static void make_plain_loss(Maker *m, TemplateSteps *out)
+{
+	sel_template(m, out);
+	out->error = "the cuda target has no cross entropy yet of logits that are something else than a product";
+}
+
+void cuda_steps(Maker *m, TemplateSteps *out)
+{
+	const Node *n = m->n;
+	bool grouped = n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : sel_in(m, 1)->rank == 3);
+	if (grouped)
+		make_grouped(m, out);
+	else if (n->op == OP_matmul || n->op == OP_head_matmul)
+		make_product(m, out);
+	else if (n->op == OP_linear_cross_entropy || n->op == OP_linear_cross_entropy_grad)
+		make_head(m, out);
+	else if (n->op == OP_select_keys)
+		make_select_keys(m, out);
+	else if (n->op == OP_cross_entropy_grad)
+		make_plain_loss(m, out);
+	else if (n->op == OP_attention)
+		make_attention(m, out);
+	else if (n->op == OP_attention_grad)
+		make_attention_grad(m, out);
+	else
+		sel_template(m, out);
+}
