@@ -103,7 +103,7 @@ static bool read_target(Comp *c)
 static bool check_done(Comp *c)
 {
 	static const struct { const char *key, *usual; } keys[] = {
-		{"glmc.shard_gradients", "false"}, {"glmc.early_recompute", "false"}, {"glmc.ep_overlap", "false"},
+		{"glmc.early_recompute", "false"}, {"glmc.ep_overlap", "false"},
 	};
 	for (size_t i = 0; i < LEN(keys); i++) {
 		if (strcmp(recipe_text(c->recipe, keys[i].key), keys[i].usual) == 0)

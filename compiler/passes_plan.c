@@ -235,6 +235,7 @@ bool pass_memory(Comp *c)
 	                 .seq_max = c->mesh.seq_max, .storage = c->storage, .compute = c->compute, .own = c->own_kernels,
 	                 .options = &c->fn_options};
 	p->capacity = recipe_float(c->recipe, "glmc.expert_capacity");
+	p->shard_gradients = recipe_bool(c->recipe, "glmc.shard_gradients");
 	p->nstages = (uint32_t)c->stages.n;
 	p->stages = ARENA_ARRAY(c->arena, PlanStage, c->stages.n);
 	for (int i = 0; i < c->stages.n; i++)

@@ -62,6 +62,12 @@ void rt_dev_get(Rt *rt, int stream, void *to, const void *from, size_t bytes)
 	}
 }
 
+void rt_dev_copy(Rt *rt, int stream, void *to, const void *from, size_t bytes)
+{
+	if (bytes)
+		rt_cu(rt, cuMemcpyDtoDAsync(rt_ptr(to), rt_ptr(from), bytes, rt->dev->stream[stream]));
+}
+
 void rt_dev_zero(Rt *rt, int stream, void *to, size_t bytes)
 {
 	if (bytes)

@@ -54,6 +54,7 @@
 	X(CUresult, cuMemFreeHost, (void *)) \
 	X(CUresult, cuMemcpyHtoDAsync, (CUdeviceptr, const void *, size_t, CUstream)) \
 	X(CUresult, cuMemcpyDtoHAsync, (void *, CUdeviceptr, size_t, CUstream)) \
+	X(CUresult, cuMemcpyDtoDAsync, (CUdeviceptr, CUdeviceptr, size_t, CUstream)) \
 	X(CUresult, cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream)) \
 	X(CUresult, cuStreamCreateWithPriority, (CUstream *, unsigned int, int)) \
 	X(CUresult, cuStreamDestroy, (CUstream)) \

@@ -39,6 +39,9 @@ void rt_dev_call(Rt *rt, int stream, int kernel, int64_t blocks, void *const *ar
 
 void rt_dev_zero(Rt *rt, int stream, void *to, size_t bytes);
 
+/* rt_dev_copy - within device memory; the two do not overlap. */
+void rt_dev_copy(Rt *rt, int stream, void *to, const void *from, size_t bytes);
+
 /* rt_dev_put - from host memory, which may be used again at once. */
 void rt_dev_put(Rt *rt, int stream, void *to, const void *from, size_t bytes);
 

@@ -147,7 +147,7 @@ static void zero_memory(Rt *rt)
 			zero(rt, u->master, n, u->stored);
 		if (!u->trained)
 			continue;
-		zero(rt, u->grad, u->elems, RT_f32);
+		zero(rt, u->grad, u->sharded ? n : u->elems, RT_f32);
 		zero(rt, u->m, n, u->stored);
 		zero(rt, u->v, n, u->stored);
 	}

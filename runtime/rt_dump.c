@@ -117,7 +117,7 @@ static void own_part(Rt *rt, const Item *it, bool grads, int64_t lo, float *out,
 	if (it->expert >= 0)
 		at += it->expert % (t->experts / rt->p->ep) * it->elems;
 	if (grads)
-		rt_fetch(rt, u->grad, RT_f32, at, out, n);
+		rt_fetch(rt, rt_unit_gradient(rt, u, at), RT_f32, 0, out, n);
 	else if (u->stored != u->dtype)
 		rt_fetch(rt, u->master, u->stored, at - first, out, n);
 	else

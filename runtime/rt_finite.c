@@ -22,7 +22,10 @@ static int64_t find(Search *s, const RtUnit *u, int64_t begin, int64_t end)
 {
 	for (int64_t at = begin; at < end; at += RT_STORE_MAX) {
 		int64_t n = end - at < RT_STORE_MAX ? end - at : RT_STORE_MAX;
-		rt_fetch(s->rt, s->grad ? u->grad : u->param, s->grad ? RT_f32 : u->dtype, at, s->x, n);
+		if (s->grad)
+			rt_fetch(s->rt, rt_unit_gradient(s->rt, u, at), RT_f32, 0, s->x, n);
+		else
+			rt_fetch(s->rt, u->param, u->dtype, at, s->x, n);
 		for (int64_t i = 0; i < n; i++)
 			if (!isfinite(s->x[i]))
 				return at + i;

@@ -66,6 +66,8 @@ void rt_run_step(Rt *rt);
 /* rt_optim.c */
 void rt_optimizer(Rt *rt);
 RtCommGroup rt_unit_group(const RtUnit *u);
+/* Arena offset of the reduced gradient of element `at` of a unit, one of this rank's part. */
+uint64_t rt_unit_gradient(const Rt *rt, const RtUnit *u, int64_t at);
 /* This rank's part of a unit: first element, and number in *n. */
 int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n);
 

@@ -23,6 +23,12 @@ int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n)
 	return *n * rt_comm_index(rt->comm, g);
 }
 
+uint64_t rt_unit_gradient(const Rt *rt, const RtUnit *u, int64_t at)
+{
+	int64_t n, first = rt_unit_shard(rt, u, &n);
+	return u->grad + (uint64_t)(u->sharded ? at - first : at) * sizeof(float);
+}
+
 /* ---- sums over ranks ---- */
 
 static int64_t sum_int(Rt *rt, RtCommGroup g, int64_t x)
@@ -65,7 +71,7 @@ static void square_tensor(Rt *rt, int i)
 	double *out = (double *)rt_at(rt, rt->own.squares) + (int64_t)i * rt->own.square_blocks;
 	if (!n)
 		return;
-	void *arg[] = {(float *)rt_at(rt, rt->p->units[t->unit].grad) + lo, out};
+	void *arg[] = {rt_at(rt, rt_unit_gradient(rt, &rt->p->units[t->unit], lo)), out};
 	rt_dev_call(rt, 0, rt->p->k_sumsq, 0, arg, 2, &n, 1);
 }
 
@@ -175,7 +181,7 @@ static void adam(Rt *rt, double clip)
 		if (!u->trained)
 			continue;
 		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * bytes_of(u->dtype),
-		               (float *)rt_at(rt, u->grad) + first, rt_at(rt, u->m), rt_at(rt, u->v),
+		               rt_at(rt, rt_unit_gradient(rt, u, first)), rt_at(rt, u->m), rt_at(rt, u->v),
 		               rt_at(rt, u->master)};
 		rt_dev_call(rt, 0, p->k_adam, 0, arg, u->stored != u->dtype ? 5 : 4, &n, 1);
 	}

@@ -185,11 +185,12 @@ static void print_tables(Out *o, const RtProg *p)
 	}
 	for (int i = 0; i < p->nunit; i++) {
 		const RtUnit *u = &p->units[i];
-		put(o, "unit %s %s %s %s trained=%d elems=%lld param=%llu grad=%llu m=%llu v=%llu master=%llu\n", u->name,
+		put(o, "unit %s %s %s %s trained=%d elems=%lld param=%llu grad=%llu m=%llu v=%llu master=%llu sharded=%d\n",
+		    u->name,
 		    u->group == RT_GROUP_EXPERT ? "expert" : "dp", dtype_names[u->dtype], dtype_names[u->stored], u->trained,
 		    (long long)u->elems, (unsigned long long)u->param, (unsigned long long)u->grad,
 		    (unsigned long long)u->m, (unsigned long long)u->v,
-		    (unsigned long long)u->master);
+		    (unsigned long long)u->master, u->sharded);
 	}
 	for (int i = 0; i < p->ntensor; i++) {
 		const RtTensor *t = &p->tensors[i];
@@ -366,16 +367,17 @@ static bool read_unit(In *in)
 		return fail(in, "out of memory");
 	RtUnit *u = &in->p->units[in->p->nunit];
 	char *name = word(in), *group = word(in);
-	long long trained, elems, param, grad, m, v, master;
+	long long trained, elems, param, grad, m, v, master, sharded;
 	bool ok = name && group && dtype(word(in), &u->dtype) && dtype(word(in), &u->stored) && named_number(word(in), "trained", &trained) &&
 	          named_number(word(in), "elems", &elems) && named_number(word(in), "param", &param) &&
 	          named_number(word(in), "grad", &grad) && named_number(word(in), "m", &m) &&
-	          named_number(word(in), "v", &v) && named_number(word(in), "master", &master);
+	          named_number(word(in), "v", &v) && named_number(word(in), "master", &master) &&
+	          named_number(word(in), "sharded", &sharded);
 	if (!ok)
 		return fail(in, "damaged unit");
 	*u = (RtUnit){.name = strdup(name), .group = strcmp(group, "expert") == 0 ? RT_GROUP_EXPERT : RT_GROUP_DP,
 	              .dtype = u->dtype, .stored = u->stored, .master = (uint64_t)master, .trained = trained != 0, .elems = elems, .param = (uint64_t)param,
-	              .grad = (uint64_t)grad, .m = (uint64_t)m, .v = (uint64_t)v};
+	              .grad = (uint64_t)grad, .sharded = sharded != 0, .m = (uint64_t)m, .v = (uint64_t)v};
 	in->p->nunit++;
 	return true;
 }
@@ -630,7 +632,7 @@ static bool check_tables(const RtProg *p, char *err)
 		bool ok = u->elems >= 0 && u->elems < (int64_t)1 << 44 && u->elems % members == 0 &&
 		          inside(p, u->param, n * size);
 		if (ok && u->trained)
-			ok = inside(p, u->grad, n * 4) && inside(p, u->m, n / (uint64_t)members * stored) &&
+			ok = inside(p, u->grad, (u->sharded ? n / (uint64_t)members : n) * 4) && inside(p, u->m, n / (uint64_t)members * stored) &&
 			     inside(p, u->v, n / (uint64_t)members * stored);
 		if (ok && u->stored != u->dtype)
 			ok = u->master && inside(p, u->master, n / (uint64_t)members * stored);
@@ -690,9 +692,15 @@ static bool check_instr(const RtProg *p, int at, char *err)
 		break;
 	case RT_DISPATCH:
 	case RT_COLLECT: ok = ok && i->narg == 2 && i->xch >= 0 && i->xch < p->xchs; break;
-	case RT_GATHER:
-	case RT_REDUCE: ok = ok && i->unit >= 0 && i->unit < p->nunit; break;
-	case RT_ZERO: ok = ok && i->narg == 1 && inside(p, i->arg[0], i->bytes); break;
+	case RT_GATHER: ok = ok && i->unit >= 0 && i->unit < p->nunit; break;
+	case RT_REDUCE:
+		ok = ok && i->unit >= 0 && i->unit < p->nunit && i->narg == p->units[i->unit].sharded &&
+		     (!i->narg || inside(p, i->arg[0], (uint64_t)p->units[i->unit].elems * 4));
+		break;
+	case RT_ZERO:
+		ok = ok && i->narg == 1 && inside(p, i->arg[0], i->bytes) && i->unit >= -1 && i->unit < p->nunit &&
+		     (i->unit >= 0 || !i->acc) && (i->unit < 0 || (p->units[i->unit].sharded && i->bytes == (uint64_t)p->units[i->unit].elems * 4));
+		break;
 	case RT_OPTIMIZER: break;
 	case RT_GEMM:
 		ok = ok && i->narg == 3 && i->form >= 0 && i->form <= 2 && i->rows >= 0 && i->rows <= RT_ROWS_R &&

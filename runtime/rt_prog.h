@@ -34,6 +34,8 @@ typedef struct RtUnit {
 	bool trained;            /* has grad, m, v */
 	int64_t elems;
 	uint64_t param, grad;    /* arena offsets of the flat buffers; grad is float32 */
+	bool sharded;            /* grad is this rank's shard, elems / size; what is added up for it lies in
+	                            buffers of the step, see RT_ZERO and RT_REDUCE */
 	uint64_t m, v;           /* arena offsets of this rank's Adam shards, elems / size each */
 	uint64_t master;         /* stored != dtype: this rank's shard of the stored parameters, of which
 	                            `param` is the rounded copy; else 0 */
@@ -108,8 +110,10 @@ typedef enum RtOp {
 	                            owner of the expert, sorted by (expert, source ep rank, slot) */
 	RT_COLLECT,              /* arg[0] [R, row_bytes], in dispatched order -> arg[1] [T*topk, row_bytes] by slot */
 	RT_GATHER,               /* all-gather parameters of `unit` */
-	RT_REDUCE,               /* reduce-scatter gradients of `unit`, summed in rank order */
-	RT_ZERO,                 /* arg[0], bytes */
+	RT_REDUCE,               /* reduce-scatter gradients of `unit`, summed in rank order; when the unit is
+	                            sharded, from arg[0], [elems], to its shard */
+	RT_ZERO,                 /* arg[0], bytes; `unit` when it is sharded. acc: the shard's sums so far are put
+	                            in this rank's part of arg[0], [elems], so that RT_REDUCE adds to them */
 	RT_OPTIMIZER,            /* normalise, norm, clip, Adam, balance, metrics: the end of a step */
 	/* of the cuda target */
 	RT_GEMM,                 /* arg a, b, c; form, rows, ncol, kcol, heads, adt, bdt, cdt, acc. Form 0: c[rows,n] =
@@ -174,7 +178,7 @@ typedef struct RtInstr {
 	int64_t row0;
 	int64_t ncol, kcol;
 	int adt, bdt, cdt;       /* RtDType */
-	bool acc;
+	bool acc;                /* RT_GEMM, RT_ZERO */
 	char *note;              /* "F layer 3 model.glm:41", no newline; RT_SEND, RT_RECV: what travels, the
 	                            same text on both sides */
 } RtInstr;

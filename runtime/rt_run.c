@@ -33,10 +33,29 @@ static void gather(Rt *rt, const RtInstr *in)
 	rt_comm_gather(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->param), (size_t)shard_elems(rt, u) * elem);
 }
 
+/* This rank's part of the full buffer in arg[0] and the unit's shard, from one to the other. */
+static void copy_shard(Rt *rt, const RtInstr *in, bool to_shard)
+{
+	const RtUnit *u = &rt->p->units[in->unit];
+	int64_t n, first = rt_unit_shard(rt, u, &n);
+	float *part = (float *)rt_at(rt, in->arg[0]) + first, *shard = rt_at(rt, u->grad);
+	rt_dev_copy(rt, in->stream, to_shard ? shard : part, to_shard ? part : shard, (size_t)n * sizeof *part);
+}
+
 static void reduce(Rt *rt, const RtInstr *in)
 {
 	const RtUnit *u = &rt->p->units[in->unit];
-	rt_comm_reduce(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->grad), shard_elems(rt, u));
+	float *full = rt_at(rt, u->sharded ? in->arg[0] : u->grad);
+	rt_comm_reduce(rt->comm, in->stream, rt_unit_group(u), full, shard_elems(rt, u));
+	if (u->sharded)
+		copy_shard(rt, in, true);
+}
+
+static void zero(Rt *rt, const RtInstr *in)
+{
+	rt_dev_zero(rt, in->stream, rt_at(rt, in->arg[0]), in->bytes);
+	if (in->acc)
+		copy_shard(rt, in, false);
 }
 
 static void run_range(Rt *rt, int begin, int end);
@@ -67,7 +86,7 @@ static void run_one(Rt *rt, int at)
 	case RT_COLLECT: rt_collect(rt, in); break;
 	case RT_GATHER: gather(rt, in); break;
 	case RT_REDUCE: reduce(rt, in); break;
-	case RT_ZERO: rt_dev_zero(rt, in->stream, rt_at(rt, in->arg[0]), in->bytes); break;
+	case RT_ZERO: zero(rt, in); break;
 	case RT_OPTIMIZER: rt_optimizer(rt); break;
 	case RT_GEMM: rt_dev_gemm(rt, in); break;
 	case RT_RECORD: rt_dev_record(rt, in->stream, in->event); break;

@@ -127,8 +127,10 @@ static void close_unit(Layout *l, const PlanInput *in, RtUnit *u)
 	if (!u->trained)
 		return;
 	u->grad = l->end;
-	l->end += round_up(elems * 4, ALIGN_BYTES);
-	l->bytes.gradients += round_up(elems * 4, ALIGN_BYTES);
+	u->sharded = in->shard_gradients && members > 1;
+	uint64_t sums = round_up((u->sharded ? shard : elems) * 4, ALIGN_BYTES);
+	l->end += sums;
+	l->bytes.gradients += sums;
 	u->m = l->end;
 	l->end += round_up(shard * stored, ALIGN_BYTES);
 	u->v = l->end;

@@ -38,6 +38,13 @@ typedef struct Saves {
 	int *buf;
 } Saves;
 
+/* What is added up for a sharded unit in one run: from its first backward to its last. */
+typedef struct Sums {
+	int buf;                 /* dynamic buffer, NO_BUF outside */
+	int left;                /* actions of the run that still add to it */
+	bool reduced;            /* the shard holds sums of an earlier run */
+} Sums;
+
 typedef struct Writer {
 	Arena *a;
 	const PlanInput *in;
@@ -55,11 +62,13 @@ typedef struct Writer {
 	int *grad_out;           /* gradient of its input */
 	Saves *saved[RT_ACT_KINDS];      /* [instance][mb]: what F and I leave behind */
 	Workspace *ws[RT_ACT_KINDS];     /* per class */
+	Sums *sums;              /* per unit */
 	struct { double theta; uint32_t d; uint64_t off; } rope[4];
 	uint32_t nrope;
 	int **balance;           /* per instance, per weight: index into balances + 1 */
 	VEC(RtBalance) balances;
 	uint64_t fixed;          /* end of the persistent part */
+	int run;                 /* of the schedule, that the last backward belongs to */
 } Writer;
 
 static uint64_t round_up(uint64_t n, uint64_t to)
@@ -233,6 +242,19 @@ typedef struct Call {
 	const Saves *from[2];    /* where its saved inputs are; NULL */
 } Call;
 
+/* Where a weight's gradient is added up. */
+static uint64_t wgrad_address(Writer *w, const WeightPlace *pl)
+{
+	const RtUnit *u = &w->layout.units.v[pl->unit];
+	if (!u->sharded)
+		return u->grad + (uint64_t)pl->off * 4;
+	int k = w->sums[pl->unit].buf;
+	if (k == NO_BUF)
+		ice("gradients of %s are added up outside of their life", u->name);
+	touch(w, k);
+	return reference(k, (uint64_t)pl->off * 4);
+}
+
 static uint64_t buf_address(Writer *w, const Call *c, uint32_t k)
 {
 	const FnBuf *f = &c->fn->bufs.v[k];
@@ -254,7 +276,7 @@ static uint64_t buf_address(Writer *w, const Call *c, uint32_t k)
 		pl = &w->layout.place[c->instance][f->index];
 		u = &w->layout.units.v[pl->unit];
 		if (f->role == BUF_WGRAD)
-			return u->grad + (uint64_t)pl->off * 4;
+			return wgrad_address(w, pl);
 		return u->param + (uint64_t)pl->off * (u->dtype == RT_bf16 ? 2 : 4);
 	case BUF_TOKENS: return w->p->tokens + tokens;
 	case BUF_LABELS: return w->p->labels + tokens;
@@ -538,8 +560,87 @@ static void transfer(Writer *w, const PlanAct *act, int border, int *table, int 
 	}
 }
 
+/* ---- sharded gradients ---- */
+
+/* Marks the sharded units that a backward action of the stage adds to. */
+static void mark_sums(const Writer *w, RtActKind kind, int stage, bool *mark)
+{
+	const PlanStage *s = &w->in->stages[stage];
+	memset(mark, 0, w->layout.units.n * sizeof *mark);
+	for (uint32_t i = s->first; i <= s->last; i++) {
+		const Fn *fn = w->in->fn[kind][w->in->model->instances[i].cls];
+		for (uint32_t k = 0; k < fn->bufs.n; k++) {
+			const FnBuf *f = &fn->bufs.v[k];
+			int unit = f->role == BUF_WGRAD && f->first >= 0 ? w->layout.place[i][f->index].unit : -1;
+			if (unit >= 0 && w->layout.units.v[unit].sharded)
+				mark[unit] = true;
+		}
+	}
+}
+
+/* Counts the actions of a run that add to every unit. */
+static void count_sums(Writer *w, int run)
+{
+	bool *mark = ARENA_ARRAY(w->a, bool, w->layout.units.n + 1);
+	int mbs = w->in->microbatches / w->in->runs;
+	for (uint32_t i = 0; i < w->in->nacts[w->pp_rank]; i++) {
+		const PlanAct *act = &w->in->acts[w->pp_rank][i];
+		if (act->kind < PLAN_B || act->kind > PLAN_W || act->mb / mbs != run)
+			continue;
+		mark_sums(w, (RtActKind)act->kind, act->stage, mark);
+		for (uint32_t u = 0; u < w->layout.units.n; u++)
+			w->sums[u].left += mark[u];
+	}
+}
+
+static void emit_sums(Writer *w, RtOp op, uint32_t unit)
+{
+	const RtUnit *u = &w->layout.units.v[unit];
+	RtInstr i = new_instr(op);
+	uint64_t arg = reference(w->sums[unit].buf, 0);
+	i.unit = (int)unit;
+	i.acc = op == RT_ZERO && w->sums[unit].reduced;
+	i.bytes = op == RT_ZERO ? (uint64_t)u->elems * 4 : 0;
+	touch(w, w->sums[unit].buf);
+	set_args(w, &i, &arg, 1);
+	i.note = arena_printf(w->a, "gradients of %s", u->name);
+	emit(w, i);
+}
+
+/* Before an action: buffers for what it is the first of the run to add to. */
+static void open_sums(Writer *w, const PlanAct *act, const bool *mark)
+{
+	int run = act->mb / (w->in->microbatches / w->in->runs);
+	while (w->run < run)
+		count_sums(w, ++w->run);
+	for (uint32_t u = 0; u < w->layout.units.n; u++) {
+		if (!mark[u] || w->sums[u].buf != NO_BUF)
+			continue;
+		char *name = arena_printf(w->a, "sums@%s%d", w->layout.units.v[u].name, run);
+		w->sums[u].buf = new_buf(w, (uint64_t)w->layout.units.v[u].elems * 4, RT_BUF_GRADIENT, name);
+		emit_sums(w, RT_ZERO, u);
+	}
+}
+
+/* After it: what nothing of the run adds to any more is reduced. */
+static void close_sums(Writer *w, const bool *mark)
+{
+	for (uint32_t u = 0; u < w->layout.units.n; u++) {
+		if (!mark[u] || --w->sums[u].left)
+			continue;
+		emit_sums(w, RT_REDUCE, u);
+		w->sums[u].buf = NO_BUF;
+		w->sums[u].reduced = true;
+	}
+}
+
 static void write_compute(Writer *w, const PlanAct *act)
 {
+	bool *mark = ARENA_ARRAY(w->a, bool, w->layout.units.n + 1);
+	if (w->in->shard_gradients && act->kind != PLAN_F) {
+		mark_sums(w, (RtActKind)act->kind, act->stage, mark);
+		open_sums(w, act, mark);
+	}
 	uint32_t first = w->instrs.n;
 	RtActKind kind = (RtActKind)act->kind;
 	if (kind == RT_ACT_F)
@@ -547,6 +648,7 @@ static void write_compute(Writer *w, const PlanAct *act)
 	else
 		act_backward(w, kind, act->stage, act->mb);
 	vec_push(w->a, &w->acts, ((RtAct){kind, act->stage, act->mb, (int)first, (int)(w->instrs.n - first)}));
+	close_sums(w, mark);
 }
 
 static void write_act(Writer *w, const PlanAct *act)
@@ -692,7 +794,7 @@ static void begin_step(Writer *w)
 		i.unit = (int)u;
 		i.note = arena_printf(w->a, "parameters of %s", unit->name);
 		emit(w, i);
-		if (!unit->trained)
+		if (!unit->trained || unit->sharded)
 			continue;
 		i = new_instr(RT_ZERO);
 		i.bytes = (uint64_t)unit->elems * 4;
@@ -705,7 +807,7 @@ static void begin_step(Writer *w)
 static void end_step(Writer *w)
 {
 	for (uint32_t u = 0; u < w->layout.units.n; u++) {
-		if (!w->layout.units.v[u].trained)
+		if (!w->layout.units.v[u].trained || w->layout.units.v[u].sharded)
 			continue;
 		RtInstr i = new_instr(RT_REDUCE);
 		i.unit = (int)u;
@@ -850,11 +952,14 @@ static void reserve_own(RtProg *p, RankPlan *plan)
 
 RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank)
 {
-	Writer w = {.a = a, .in = in, .pp_rank = pp_rank, .p = new_prog(a, in, pp_rank)};
+	Writer w = {.a = a, .in = in, .pp_rank = pp_rank, .p = new_prog(a, in, pp_rank), .run = -1};
 	RankPlan plan = {.prog = w.p, .peak_instr = -1};
 	find_names(&w);
 	init_tables(&w);
 	w.layout = layout_rank(a, in, pp_rank);
+	w.sums = ARENA_ARRAY(a, Sums, w.layout.units.n + 1);
+	for (uint32_t u = 0; u < w.layout.units.n; u++)
+		w.sums[u].buf = NO_BUF;
 	plan.bytes = w.layout.bytes;
 	exchange_sizes(&w);
 	reserve_fixed(&w);

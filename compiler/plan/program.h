@@ -41,6 +41,7 @@ typedef struct PlanInput {
 	int microbatches, runs, docs_max;   /* microbatches of a step, runs included */
 	int64_t tokens_max, seq_max;
 	double capacity;         /* glmc.expert_capacity */
+	bool shard_gradients;    /* glmc.shard_gradients */
 	DType storage, compute;
 	PlanAct **acts;          /* per pipeline rank, in issue order */
 	uint32_t *nacts;

@@ -37,7 +37,7 @@ typedef struct Walk {
 	uint32_t next_born, next_dying;
 	RtAccess **access;       /* per kernel */
 	int *naccess;
-	int *reduced;            /* per unit: instruction + 1 */
+	int *begun, *reduced;    /* per unit: instruction + 1 of the last RT_ZERO with it, RT_REDUCE */
 	int *counts;             /* per exchange: instruction + 1 of its last RT_COUNTS */
 	int rounds;              /* exchange of the loop around, -1 none */
 } Walk;
@@ -69,7 +69,7 @@ static void add_tensor(Walk *w, const RtTensor *t)
 	for (int d = 0; d < t->ndim; d++)
 		n *= (uint64_t)t->dim[d];
 	add_room(w, u->param + (uint64_t)t->off * size, n * size, t->name)->unit = t->unit;
-	if (!t->grad)
+	if (!t->grad || u->sharded)
 		return;
 	Room *r = add_room(w, u->grad + (uint64_t)t->off * 4, n * 4,
 	                   arena_printf(w->v->a, "gradient of %s", t->name));
@@ -85,6 +85,8 @@ static void add_states(Walk *w, const RtUnit *u)
 		add_room(w, u->master, bytes, arena_printf(w->v->a, "master weights of %s", u->name));
 	if (!u->trained)
 		return;
+	if (u->sharded)
+		add_room(w, u->grad, (uint64_t)(u->elems / members) * 4, arena_printf(w->v->a, "gradient shard of %s", u->name));
 	add_room(w, u->m, bytes, arena_printf(w->v->a, "first moments of %s", u->name));
 	add_room(w, u->v, bytes, arena_printf(w->v->a, "second moments of %s", u->name));
 }
@@ -397,9 +399,31 @@ static void walk_rounds(Walk *w, int at)
 	w->rounds = around;
 }
 
+/* Sums of one run of a sharded unit: they begin with what earlier runs left, and with nothing else. */
+static void walk_begin_sums(Walk *w, int at)
+{
+	const RtInstr *in = &w->p->instrs[at];
+	int *reduced = &w->reduced[in->unit];
+	bool first = !w->begun[in->unit];
+	if (!first && !*reduced) {
+		found(w->v, "%s begins sums that were not reduced", where(w, at));
+		note(w->v, "%s", where(w, w->begun[in->unit] - 1));
+	} else if (in->acc == first) {
+		found(w->v, first ? "%s begins with the sums of an earlier step" : "%s drops the sums of an earlier run",
+		      where(w, at));
+	}
+	w->begun[in->unit] = at + 1;
+	*reduced = 0;
+	touch(w, at, 0, 'w', in->arg[0], in->bytes);
+}
+
 static void walk_zero(Walk *w, int at)
 {
 	const RtInstr *in = &w->p->instrs[at];
+	if (in->unit >= 0) {
+		walk_begin_sums(w, at);
+		return;
+	}
 	for (int u = 0; u < w->p->nunit; u++) {
 		const RtUnit *unit = &w->p->units[u];
 		if (unit->trained && unit->grad == in->arg[0] && (uint64_t)unit->elems * 4 == in->bytes) {
@@ -417,6 +441,8 @@ static void walk_reduce(Walk *w, int at)
 		found(w->v, "%s reduces a second time", where(w, at));
 		note(w->v, "%s", where(w, w->reduced[u] - 1));
 	}
+	if (w->p->units[u].sharded)
+		touch(w, at, 0, 'r', w->p->instrs[at].arg[0], (uint64_t)w->p->units[u].elems * 4);
 	w->reduced[u] = at + 1;
 }
 
@@ -466,6 +492,7 @@ void verify_memory(Verifier *v, int rank)
 	w.live = ARENA_ARRAY(v->a, uint32_t, w.rooms.n + 1);
 	w.born = sorted(&w, by_first);
 	w.dying = sorted(&w, by_last);
+	w.begun = ARENA_ARRAY(v->a, int, p->nunit + 1);
 	w.reduced = ARENA_ARRAY(v->a, int, p->nunit + 1);
 	w.counts = ARENA_ARRAY(v->a, int, p->xchs + 1);
 	for (int i = 0; i < p->ninstr; i++) {

@@ -138,6 +138,13 @@ static CUresult to_host(void *to, CUdeviceptr from, size_t bytes, CUstream s)
 	return issue_copy(s, (Copy){to, (void *)(uintptr_t)from, bytes, 0});
 }
 
+static CUresult within_device(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream s)
+{
+	double_memory((void *)(uintptr_t)to, bytes, "cuMemcpyDtoDAsync");
+	double_memory((void *)(uintptr_t)from, bytes, "cuMemcpyDtoDAsync");
+	return issue_copy(s, (Copy){(void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, 0});
+}
+
 static CUresult fill(CUdeviceptr to, unsigned char value, size_t bytes, CUstream s)
 {
 	double_memory((void *)(uintptr_t)to, bytes, "cuMemsetD8Async");
@@ -408,7 +415,7 @@ static const RtCudaApi api = {
 	.cuDevicePrimaryCtxRelease = context_release, .cuCtxSetCurrent = context_current,
 	.cuCtxGetStreamPriorityRange = priorities, .cuMemGetInfo = memory_info, .cuMemAlloc = mem_alloc, .cuMemFree = mem_free,
 	.cuMemAllocHost = host_alloc, .cuMemFreeHost = host_free, .cuMemcpyHtoDAsync = to_device,
-	.cuMemcpyDtoHAsync = to_host, .cuMemsetD8Async = fill, .cuStreamCreateWithPriority = stream_new,
+	.cuMemcpyDtoHAsync = to_host, .cuMemcpyDtoDAsync = within_device, .cuMemsetD8Async = fill, .cuStreamCreateWithPriority = stream_new,
 	.cuStreamDestroy = stream_destroy, .cuStreamWaitEvent = wait_event, .cuEventCreate = event_new,
 	.cuEventDestroy = event_destroy, .cuEventRecord = event_record, .cuEventQuery = event_query,
 	.cuModuleLoadData = module_load, .cuModuleUnload = module_unload, .cuModuleGetFunction = get_function,

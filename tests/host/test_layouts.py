@@ -265,6 +265,34 @@ def balance(l):
     return f"same bits, step shorter by {100 * max(gains):.1f} %"
 
 
+def gradient_bytes(case):
+    """Bytes per category of every pipeline rank, by the plan of the last recipe."""
+    r = run([case.glmc, "plan", case.model, "--config", os.path.join(GOLDEN, "layout", "config.json"), "--recipe",
+             "recipe.yaml", "--json", "-q", "--world", "4"], case.work)
+    return [rank["bytes"]["gradients"] for rank in json.loads(r.stdout)["ranks"]]
+
+
+def sharded(l):
+    """Gradients reduced into shards after each run: the same to rounding, in less memory."""
+    worst, held = 0, []
+    for pp, ep, dp, runs, schedule, merge in (
+            (1, 1, 2, 1, "1f1b", "false"), (1, 2, 4, 2, "1f1b", "false"), (2, 2, 4, 2, "interleaved1f1b", "false"),
+            (2, 2, 4, 2, "interleaved1f1b", "true"), (2, 1, 2, 2, "dualpipev", "false")):
+        options = dict(gbs=8 * dp * runs, lbs=8, pp=pp, ep=ep, layers_per_stage=2 if schedule == "dualpipev" else 1,
+                       schedule=schedule)
+        whole, parts = (l.step(dict(options, glmc={"merge_accumulation": merge, "shard_gradients": s}), pp * dp)
+                        for s in ("false", "true"))
+        what = f"shard_gradients at pp {pp} ep {ep} dp {dp}, {runs} runs"
+        worst = max(worst, parts.check_near(whole, what, 1e-5))
+        l.check_golden(parts, what)
+    for s in ("false", "true"):
+        l.case.build(dict(gbs=16, lbs=8, pp=2, layers_per_stage=1, glmc={"shard_gradients": s}), 4)
+        held.append(gradient_bytes(l.case))
+    if any(abs(2 * part - whole) > 0.1 * whole for whole, part in zip(*held)):
+        raise Failure(f"shards at dp 2 are not half of the gradients: {held}")
+    return f"gradients {worst:.1e}"
+
+
 def checkpointing(l):
     worst = 0
     for ep, dp, pp in ((1, 1, 1), (2, 2, 2)):
@@ -283,7 +311,7 @@ def microbatches(l):
     return f"gradients {worst:.1e}"
 
 
-CHECKS = [matrix, threads, rounds, shared_index, accumulation, schedules, balance, checkpointing, microbatches]
+CHECKS = [matrix, threads, rounds, shared_index, accumulation, schedules, balance, sharded, checkpointing, microbatches]
 
 
 def main():

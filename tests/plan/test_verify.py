@@ -35,6 +35,7 @@ class Plans:
             f.write(recipe_text(options))
         cmd = [self.glmc, "check", os.path.join(ROOT, "models", "glm5.glm"), "--recipe", "recipe.yaml", "--config",
                os.path.join(GOLDEN, "layout", "config.json"), "-q", "--dump=dump"]
+        cmd += ["--world", str(options["world"])] if "world" in options else []
         r = subprocess.run(cmd, cwd=self.work, capture_output=True, text=True)
         if r.returncode:
             raise Failure(f"{options}: exit status {r.returncode}\n{r.stderr}")
@@ -54,6 +55,8 @@ class Plans:
 
 INTERLEAVED = dict(pp=4, ep=2, gbs=16, lbs=8, layers_per_stage=1)
 SIMPLE = dict(pp=2, gbs=8, lbs=8, layers_per_stage=4, schedule="1f1b")
+
+SHARDED = dict(pp=2, ep=2, gbs=64, lbs=8, layers_per_stage=2, world=8, glmc={"shard_gradients": "true"})
 
 
 def accept(plans, options):
@@ -168,6 +171,22 @@ def early_reduce(p):
     p[0].instrs.insert(p[0].instrs.index(p[0].action("B", 0, 0)[3][0]), reduce)
 
 
+def lost_sums(p):
+    """The second run of a sharded unit begins from nothing."""
+    zero = p[0].find("zero", unit=0)[1]
+    zero.line = zero.line.replace(" acc=1", "")
+
+
+def stale_sums(p):
+    """The first run begins with what the step before left."""
+    zero = p[0].find("zero", unit=0)[0]
+    zero.line = zero.line.replace(" arg ", " acc=1 arg ")
+
+
+def sums_not_reduced(p):
+    p[0].remove(p[0].find("reduce", unit=0)[:1])
+
+
 def no_gather(p):
     p[0].remove(p[0].find("gather")[:1])
 
@@ -236,6 +255,9 @@ NEGATIVE = [
      r"pipeline rank 0, instruction \d+ \(optimizer: .*waits for pipeline rank 1"),
     (SIMPLE, no_reduce, r"comes before the gradients of entry\. are reduced"),
     (SIMPLE, early_reduce, r"adds to a gradient that has been reduced"),
+    (SHARDED, lost_sums, r"drops the sums of an earlier run"),
+    (SHARDED, stale_sums, r"begins with the sums of an earlier step"),
+    (SHARDED, sums_not_reduced, r"begins sums that were not reduced"),
     (SIMPLE, no_gather, r"reads argument \d+, model\.embed_tokens\.weight, before it is written"),
     (SIMPLE, no_zero, r"reads argument \d+, gradient of model\.embed_tokens\.weight, before it is written"),
     (SIMPLE, uncounted_exchange, r"runs an exchange that was not counted"),
@@ -248,7 +270,7 @@ NEGATIVE = [
 ]
 
 POSITIVE = [
-    INTERLEAVED, SIMPLE,
+    INTERLEAVED, SIMPLE, SHARDED,
     dict(gbs=8, lbs=8),
     dict(pp=2, ep=2, gbs=32, lbs=4, layers_per_stage=2, checkpointing="true"),
     dict(pp=4, gbs=8, lbs=8, layers_per_stage=2, schedule="gpipe"),
