@@ -19,20 +19,20 @@ typedef bf16 Out;
 static constexpr int CAPACITY = 448;     /* rows that buffers have room for */
 
 struct Problem {
-	std::vector<int> group;
+	Array<int> group;
 	Array<bf16> a, b;
 	Array<float> extra;
 	Array<Out> before, c;
 
 	Problem(const std::vector<int> &counts)
-		: a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
+		: group(EXPERTS + 1), a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
 		  b(random_bf16(FORM == 2 ? (size_t)CAPACITY * K : (size_t)EXPERTS * N * K, 1)),
 		  extra(random_f32(CAPACITY, 1)), before(size_c()), c(size_c())
 	{
-		group.push_back(0);
-		for (int n : counts)
-			group.push_back(group.back() + n);
-		size_t rows = (size_t)group.back();
+		group[0] = 0;
+		for (size_t e = 0; e < EXPERTS; e++)
+			group[e + 1] = group[e] + counts[e];
+		size_t rows = (size_t)group[EXPERTS];
 		memset((void *)(a.data() + rows * (FORM == 2 ? N : K)), 0xff, (CAPACITY - rows) * (FORM == 2 ? N : K) * 2);
 		if (FORM == 2)
 			memset((void *)(b.data() + rows * K), 0xff, (CAPACITY - rows) * K * 2);
@@ -45,7 +45,7 @@ struct Problem {
 	}
 
 	static size_t size_c() { return (FORM == 2 ? (size_t)EXPERTS * N : CAPACITY) * GG_COLS; }
-	int rows() const { return group.back(); }
+	int rows() const { return group[EXPERTS]; }
 	size_t written() const { return FORM == 2 ? size_c() : (size_t)rows() * GG_COLS; }
 };
 

@@ -31,7 +31,7 @@ namespace grouped {
 #undef GROUPS
 #undef KEPT_GROUPS
 
-namespace all {
+namespace whole {
 #define KERNEL_NAME top_k_all
 #define EXPERTS 3
 #define TOP_K 3
@@ -336,7 +336,7 @@ int main()
 	for (int T : {0, 1, 8, 53}) {
 		test_top_k("top_k", glm::top_k_glm, Choice{256, 8, 1, 1}, T);
 		test_top_k("top_k of groups", grouped::top_k_grouped, Choice{60, 7, 5, 2}, T);
-		test_top_k("top_k of all", all::top_k_all, Choice{3, 3, 1, 1}, T);
+		test_top_k("top_k of all", whole::top_k_all, Choice{3, 3, 1, 1}, T);
 		test_fill(T);
 	}
 	test_top_k_nan();

@@ -28,6 +28,16 @@
 
 #include "dev.cuh"
 #include "simt.h"
+#ifdef GLMC_GPU
+#include <dlfcn.h>
+
+#include "gpu_launch.h"
+#else
+struct GpuRegion {
+	void *p;
+	size_t bytes;
+};
+#endif
 
 #ifndef SEEDS
 #define SEEDS 4
@@ -52,6 +62,19 @@ inline float random_float(float range)
 	return range * ((float)(random_word() >> 8) / (float)(1 << 23) - 1);
 }
 
+/* The arrays that exist, for launches on a GPU. */
+inline std::vector<GpuRegion> regions;
+
+inline void forget_region(void *p)
+{
+	std::vector<GpuRegion> &r = regions;
+	for (size_t i = r.size(); p && i-- > 0;)
+		if (r[i].p == p) {
+			r.erase(r.begin() + (std::ptrdiff_t)i);
+			return;
+		}
+}
+
 /* n values at a 256-byte aligned address, as buffers of the runtime are. */
 template <class T> struct Array {
 	T *p;
@@ -63,11 +86,16 @@ template <class T> struct Array {
 		if (posix_memalign(&q, 256, n ? n * sizeof(T) : 1))
 			abort();
 		p = (T *)q;
+		regions.push_back(GpuRegion{q, n * sizeof(T)});
 		spoil();
 	}
 	Array(Array &&o) : p(o.p), n(o.n) { o.p = nullptr; }
 	Array(const Array &) = delete;
-	~Array() { free(p); }
+	~Array()
+	{
+		forget_region((void *)p);
+		free((void *)p);
+	}
 	void spoil() { memset((void *)p, 0xff, n * sizeof(T)); }
 	void zero() { memset((void *)p, 0, n * sizeof(T)); }
 	T *data() { return p; }
@@ -135,10 +163,37 @@ inline void check(bool ok, const char *what)
 	fprintf(stderr, "failed: %s\n", what);
 }
 
+#ifdef GLMC_GPU
+
+/* The kernel of the same name in a cubin, on a GPU (tests/gpu). Documents may lie outside of arrays. */
+inline const char *run_on_gpu(SimtKernel *fn, const GlmcCall &c, int grid, int threads, int shared)
+{
+	Dl_info info;
+	std::vector<GpuRegion> r = regions;
+	if (c.env.cu)
+		r.push_back(GpuRegion{(void *)(uintptr_t)c.env.cu, ((size_t)c.env.ndoc + 1) * sizeof(int)});
+	if (c.env.pos)
+		r.push_back(GpuRegion{(void *)(uintptr_t)c.env.pos, (size_t)c.env.T * sizeof(int)});
+	if (!dladdr((void *)(uintptr_t)fn, &info) || !info.dli_sname)
+		return "the kernel has no name";
+	return gpu_launch(info.dli_sname, &c, r.data(), (int)r.size(), grid, threads, shared);
+}
+
+#endif
+
 /* run - a launch that must end well; false after a report. */
 inline bool run(const char *what, SimtKernel *fn, const GlmcCall &c, int grid, int threads, int shared,
                 u64 seed)
 {
+#ifdef GLMC_GPU
+	const char *wrong = run_on_gpu(fn, c, grid, threads, shared);
+	if (wrong) {
+		failures()++;
+		fprintf(stderr, "%s on the GPU: %s\n", what, wrong);
+	}
+	(void)seed;
+	return !wrong;
+#endif
 	if (simt_launch(fn, &c, grid, threads, shared, seed) == SIMT_OK)
 		return true;
 	failures()++;

@@ -5,7 +5,7 @@
 
 constexpr int TILE = 8192;               /* 64 rows of 128 bytes */
 
-template <int N, int TA, int TB> static void wgmma_body(const GlmcCall &c, bool registers)
+template <int N, int TA, int TB, int REGISTERS> DEV void wgmma_body(const GlmcCall &c)
 {
 	DYN_SMEM(smem);
 	u64 *bar = (u64 *)smem;
@@ -27,9 +27,10 @@ template <int N, int TA, int TB> static void wgmma_body(const GlmcCall &c, bool 
 	float d[N / 2];
 	u64 da = TA ? wg_desc_mn(a, TILE) : wg_desc_k(a), db = TB ? wg_desc_mn(b, TILE) : wg_desc_k(b);
 	wg_fence();
+	UNROLL
 	for (int k = 0; k < 4; k++) {
 		u64 bk = wg_advance(db, TB ? 2048 * k : 32 * k);
-		if (!registers) {
+		if (!REGISTERS) {
 			wgmma_ss<N, TA, TB>(d, wg_advance(da, TA ? 2048 * k : 32 * k), bk, k > 0);
 			continue;
 		}
@@ -39,13 +40,28 @@ template <int N, int TA, int TB> static void wgmma_body(const GlmcCall &c, bool 
 	}
 	wg_commit();
 	wg_wait<0>(d);
+	UNROLL
 	for (int i = 0; i < N / 2; i++) {
 		int row = warp * 16 + lane / 4 + i / 2 % 2 * 8, col = i / 4 * 8 + lane % 4 * 2 + i % 2;
 		((float *)c.arg[0])[row * N + col] = d[i];
 	}
 }
 
-template <int N, int TA, int TB> static void test_wgmma(const char *what)
+#define WGMMA_KERNEL(n, ta, tb, rs) \
+	KERNEL void wgmma_##n##_##ta##tb##rs(const GRID_CONSTANT GlmcCall c) { wgmma_body<n, ta, tb, rs>(c); }
+#define WGMMA_KERNELS(n) \
+	WGMMA_KERNEL(n, 0, 0, 0) WGMMA_KERNEL(n, 0, 0, 1) WGMMA_KERNEL(n, 1, 0, 0) WGMMA_KERNEL(n, 0, 1, 0) \
+	WGMMA_KERNEL(n, 0, 1, 1) WGMMA_KERNEL(n, 1, 1, 0)
+WGMMA_KERNELS(8)
+WGMMA_KERNELS(24)
+WGMMA_KERNELS(64)
+WGMMA_KERNELS(96)
+WGMMA_KERNELS(128)
+WGMMA_KERNELS(200)
+WGMMA_KERNELS(256)
+
+/* rs: with a in registers, where there is such a kernel. */
+template <int N, int TA, int TB> static void test_wgmma(const char *what, SimtKernel *ss, SimtKernel *rs)
 {
 	Array<bf16> a = random_bf16(64 * 64, 1), b = random_bf16(N * 64, 1);
 	Array<float> d(64 * N);
@@ -59,23 +75,20 @@ template <int N, int TA, int TB> static void test_wgmma(const char *what)
 	c.arg[1] = a.data();
 	map_2d(&c.map[0], 2, a.data(), 64, 64, 64, 64);
 	map_2d(&c.map[1], 2, b.data(), TB ? 64 : N, TB ? N : 64, TB ? 64 : N, 64);
-	SimtKernel *fns[] = {[](GlmcCall g) { wgmma_body<N, TA, TB>(g, false); },
-	                     [](GlmcCall g) { wgmma_body<N, TA, TB>(g, true); }};
-	for (int rs = 0; rs < (TA ? 1 : 2); rs++)
+	SimtKernel *fns[] = {ss, rs};
+	for (int i = 0; i < (rs ? 2 : 1); i++)
 		for (u64 seed = 1; seed <= SEEDS; seed++) {
 			d.spoil();
-			if (run(what, fns[rs], c, 1, 128, 1024 + TILE * 5, seed))
+			if (run(what, fns[i], c, 1, 128, 1024 + TILE * 5, seed))
 				check_close(what, d, want, 1e-6);
 		}
 }
 
-template <int N> static void test_wgmma_orders()
-{
-	test_wgmma<N, 0, 0>("wgmma");
-	test_wgmma<N, 1, 0>("wgmma, a MN-major");
-	test_wgmma<N, 0, 1>("wgmma, b MN-major");
-	test_wgmma<N, 1, 1>("wgmma, a and b MN-major");
-}
+#define TEST_WGMMA(n) \
+	test_wgmma<n, 0, 0>("wgmma", wgmma_##n##_000, wgmma_##n##_001); \
+	test_wgmma<n, 1, 0>("wgmma, a MN-major", wgmma_##n##_100, nullptr); \
+	test_wgmma<n, 0, 1>("wgmma, b MN-major", wgmma_##n##_010, wgmma_##n##_011); \
+	test_wgmma<n, 1, 1>("wgmma, a and b MN-major", wgmma_##n##_110, nullptr)
 
 /* ---- two chains of accumulators under way, the older waited for first ---- */
 
@@ -347,13 +360,13 @@ static void test_cp()
 
 int main()
 {
-	test_wgmma_orders<8>();
-	test_wgmma_orders<24>();
-	test_wgmma_orders<64>();
-	test_wgmma_orders<96>();
-	test_wgmma_orders<128>();
-	test_wgmma_orders<200>();
-	test_wgmma_orders<256>();
+	TEST_WGMMA(8);
+	TEST_WGMMA(24);
+	TEST_WGMMA(64);
+	TEST_WGMMA(96);
+	TEST_WGMMA(128);
+	TEST_WGMMA(200);
+	TEST_WGMMA(256);
 	test_chains();
 	test_tma();
 	test_map_rules();
