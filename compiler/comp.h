@@ -24,6 +24,7 @@ typedef enum Level {
 /* Where glmc finds its own files: the source tree, or what was installed beside the executable. */
 typedef struct Install {
 	const char *models, *templates, *runtime, *library, *devices;
+	const char *rank_cuda;   /* executable of the cuda target, without a program */
 } Install;
 
 typedef struct Comp {

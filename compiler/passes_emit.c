@@ -5,16 +5,10 @@
 #include "base/status.h"
 #include "driver.h"
 
-static bool not_yet(Comp *c, const char *what)
-{
-	diag_error(c->diag, (Span){0}, "%s", what);
-	return false;
-}
-
 static bool compile_host(Comp *c)
 {
 	if (c->storage != DT_f32 || c->compute != DT_f32) {
-		not_yet(c, "the host target computes in float32 only");
+		diag_error(c->diag, (Span){0}, "the host target computes in float32 only");
 		diag_help(c->diag, "set model.torch_dtype and distributed.mp_policy.param_dtype to float32");
 		return false;
 	}
@@ -59,15 +53,17 @@ static bool check_problems(Comp *c)
 static bool check_templates(Comp *c)
 {
 	Map told = map_new(c->arena);
+	bool ok = true;
 	for (uint32_t i = 0; i < c->kernels.kernels.n; i++) {
 		const Kernel *k = &c->kernels.kernels.v[i];
 		if (!k->missing || map_get(&told, k->template_, NULL))
 			continue;
 		map_set(&told, k->template_, 1);
+		ok = false;
 		diag_error(c->diag, (Span){0}, "there is no template cuda/%s yet, which kernel %s for %s needs", k->template_,
 		           k->name, *k->origin ? k->origin : "the runtime");
 	}
-	return !diag_errors(c->diag);
+	return ok;
 }
 
 static bool compile_cuda(Comp *c)
@@ -77,9 +73,9 @@ static bool compile_cuda(Comp *c)
 	c->cuda_cc = (CudaCc){.a = c->arena, .d = c->diag, .templates = c->fn_options.templates,
 	                      .arch = c->opt->arch ? c->opt->arch : "sm_90a", .lineinfo = c->opt->lineinfo,
 	                      .quiet = c->opt->quiet};
-	if (!cuda_cc_init(&c->cuda_cc)) {
+	if (!cuda_cc_init(&c->cuda_cc)) { /* sources and programs are written all the same */
 		c->status = ST_ENV;
-		return false;
+		return check_templates(c);
 	}
 	c->binaries = ARENA_ARRAY(c->arena, CudaBinary, c->kernels.kernels.n + 1);
 	bool ok = cuda_cc_kernels(&c->cuda_cc, &c->kernels, c->binaries);
@@ -103,16 +99,14 @@ static const char *default_dir(const Comp *c)
 
 bool pass_write(Comp *c)
 {
-	if (c->cuda)
-		return not_yet(c, "the cuda target compiles kernels, but does not write ranks yet");
 	BuildDir b = {.a = c->arena, .d = c->diag, .kernels = &c->kernels, .objects = c->objects, .plans = c->plans,
-	              .inputs = c->inputs.v, .ninputs = c->inputs.n};
+	              .inputs = c->inputs.v, .ninputs = c->inputs.n, .cuda = c->cuda, .binaries = c->binaries};
 	b.dir = c->opt->out ? c->opt->out : default_dir(c);
-	b.image = host_cc_image(&c->cc, &c->kernels, c->objects);
+	b.image = !c->cuda ? host_cc_image(&c->cc, &c->kernels, c->objects) : c->binaries ? c->install.rank_cuda : NULL;
 	Text plan = {0};
 	plan_json(c, &plan);
 	b.plan = plan.s;
-	bool ok = b.image && build_dir_write(&b);
+	bool ok = (b.image || c->cuda) && build_dir_write(&b);
 	text_free(&plan);
-	return ok;
+	return ok && !diag_errors(c->diag);
 }

@@ -10,8 +10,7 @@
 #include "../../runtime/rt_trailer.h"
 #include "../base/file.h"
 #include "../base/map.h"
-
-#define GLMC_VERSION "0.1.0"
+#include "build_text.h"
 
 static bool failed(const BuildDir *b, const char *path)
 {
@@ -25,48 +24,89 @@ static bool put_file(const BuildDir *b, const char *name, const void *data, size
 	return file_write(path, data, n, executable) || failed(b, path);
 }
 
+static bool put_copy(const BuildDir *b, const char *from, const char *name)
+{
+	size_t size = 0;
+	char *data = file_read(b->a, from, &size);
+	return data ? put_file(b, name, data, size, false) : failed(b, from);
+}
+
+static bool write_kernel(const BuildDir *b, uint32_t i)
+{
+	const Kernel *k = &b->kernels->kernels.v[i];
+	const char *name = arena_printf(b->a, "kernels/%s.%s", k->name, b->cuda ? "cu" : "c");
+	if (!put_file(b, name, k->source, strlen(k->source), false))
+		return false;
+	if (!b->cuda)
+		return put_copy(b, b->objects[i], arena_printf(b->a, "kernels/%s.o", k->name));
+	return !b->binaries ||
+	       (put_copy(b, b->binaries[i].ptx, arena_printf(b->a, "kernels/%s.ptx", k->name)) &&
+	        put_copy(b, b->binaries[i].cubin, arena_printf(b->a, "kernels/%s.cubin", k->name)));
+}
+
 static bool write_kernels(const BuildDir *b)
 {
-	for (uint32_t i = 0; i < b->kernels->kernels.n; i++) {
-		const Kernel *k = &b->kernels->kernels.v[i];
-		size_t size = 0;
-		char *object = file_read(b->a, b->objects[i], &size);
-		if (!put_file(b, arena_printf(b->a, "kernels/%s.c", k->name), k->source, strlen(k->source), false))
+	for (uint32_t i = 0; i < b->kernels->kernels.n; i++)
+		if (!write_kernel(b, i))
 			return false;
-		if (!object)
-			return failed(b, b->objects[i]);
-		if (!put_file(b, arena_printf(b->a, "kernels/%s.o", k->name), object, size, false))
-			return false;
+	return true;
+}
+
+static uint32_t find_kernel(const BuildDir *b, const char *name)
+{
+	int64_t at = 0;
+	if (!map_get(&b->kernels->index, name, &at))
+		ice("a program names kernel %s, which is not there", name);
+	return (uint32_t)at;
+}
+
+/* The program, and on the cuda target the binaries of its kernels: rt_trailer.h. False after a message. */
+static bool make_parts(const BuildDir *b, const RtProg *p, const char *text, size_t size, RtPart *parts, int *n)
+{
+	parts[(*n)++] = (RtPart){"program", text, size};
+	for (int i = 0; b->cuda && i < p->nkernel; i++) {
+		const CudaBinary *k = &b->binaries[find_kernel(b, p->kernels[i].name)];
+		RtPart *part = &parts[(*n)++];
+		part->name = arena_printf(b->a, "kernel/%s", p->kernels[i].name);
+		part->data = file_read(b->a, k->cubin, &part->size);
+		if (!part->data)
+			return failed(b, k->cubin);
 	}
 	return true;
 }
 
-static const char *program_name(const BuildDir *b, int pp_rank)
+static bool write_image(const BuildDir *b, const RtProg *p, const char *text, size_t size, const char *name)
 {
-	return arena_printf(b->a, "programs/pp-%02d.rp", pp_rank);
+	size_t image_size = 0, trailer_size = 0;
+	int n = 0;
+	char *image = file_read(b->a, b->image, &image_size);
+	RtPart *parts = ARENA_ARRAY(b->a, RtPart, p->nkernel + 1);
+	if (!image)
+		return failed(b, b->image);
+	if (!make_parts(b, p, text, size, parts, &n))
+		return false;
+	Text whole = {0};
+	char *trailer = rt_trailer_make(parts, n, &trailer_size);
+	text_put(&whole, image, image_size);
+	text_put(&whole, trailer, trailer_size);
+	bool ok = put_file(b, name, whole.s, whole.n, true);
+	text_free(&whole);
+	free(trailer);
+	return ok;
 }
 
 /* The ranks of a pipeline rank are hard links to the file of its first one. */
 static bool write_ranks(const BuildDir *b, int pp_rank)
 {
 	const RtProg *p = b->plans[pp_rank].prog;
-	size_t size = 0, image_size = 0;
-	char *text = rt_prog_print(p, &size), *image = file_read(b->a, b->image, &image_size);
-	int first = pp_rank * p->dp;
+	size_t size = 0;
+	char *text = rt_prog_print(p, &size);
+	int first = pp_rank * p->dp, links = b->image ? p->dp : 0;
 	const char *name = arena_printf(b->a, "rank-%03d", first), *path = path_join(b->a, b->dir, name);
-	bool ok = text && image && put_file(b, program_name(b, pp_rank), text, size, false);
-	if (ok) {
-		Text whole = {0};
-		size_t trailer_size = 0;
-		char *trailer = rt_trailer_make(&(RtPart){"program", text, size}, 1, &trailer_size);
-		text_put(&whole, image, image_size);
-		text_put(&whole, trailer, trailer_size);
-		ok = put_file(b, name, whole.s, whole.n, true);
-		text_free(&whole);
-		free(trailer);
-	}
+	bool ok = text && put_file(b, build_program(b, pp_rank), text, size, false);
+	ok = ok && (!b->image || write_image(b, p, text, size, name));
 	free(text);
-	for (int r = first + 1; ok && r < first + p->dp; r++) {
+	for (int r = first + 1; ok && r < first + links; r++) {
 		const char *other = path_join(b->a, b->dir, arena_printf(b->a, "rank-%03d", r));
 		const char *temp = arena_printf(b->a, "%s.tmp", other);
 		unlink(temp);
@@ -75,74 +115,11 @@ static bool write_ranks(const BuildDir *b, int pp_rank)
 	return ok;
 }
 
-static bool write_launchers(const BuildDir *b)
-{
-	const RtProg *p = b->plans[0].prog;
-	Text sh = {0}, sbatch = {0};
-	text_add(&sh,
-	         "#!/bin/sh\n# Runs all %d ranks on this machine. Arguments are passed to every rank.\n"
-	         "set -eu\ndir=$(CDPATH= cd -- \"$(dirname -- \"$0\")\" && pwd)\n"
-	         "if [ %d -eq 1 ]; then exec \"$dir/rank-000\" \"$@\"; fi\n"
-	         "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n"
-	         "export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1\n"
-	         "exec mpirun --bind-to none -n %d sh -c '\n"
-	         "exec \"$0/rank-$(printf %%03d \"$OMPI_COMM_WORLD_RANK\")\" \"$@\"' \"$dir\" \"$@\"\n",
-	         p->world, p->world, p->world);
-	text_add(&sbatch,
-	         "#!/bin/bash\n#SBATCH --job-name=%s\n#SBATCH --ntasks=%d\n"
-	         "# Set --nodes and --ntasks-per-node for your machine.\nset -eu\n"
-	         "dir=$(cd \"$(dirname \"$0\")\" && pwd)\n"
-	         "srun --mpi=pmix bash -c 'exec \"$0/rank-$(printf %%03d \"$SLURM_PROCID\")\" \"$@\"' \"$dir\" \"$@\"\n",
-	         p->model, p->world);
-	bool ok = put_file(b, "launch.sh", sh.s, sh.n, true) && put_file(b, "launch.sbatch", sbatch.s, sbatch.n, true);
-	text_free(&sh);
-	text_free(&sbatch);
-	return ok;
-}
-
-static void json_text(Text *t, const char *s)
-{
-	text_add(t, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			text_add(t, "\\%c", *s);
-		else if ((unsigned char)*s < 32)
-			text_add(t, "\\u%04x", (unsigned)*s);
-		else
-			text_put(t, s, 1);
-	}
-	text_add(t, "\"");
-}
-
-static bool write_manifest(const BuildDir *b)
+static bool put_text(const BuildDir *b, const char *name, void (*print)(const BuildDir *b, Text *t), bool executable)
 {
 	Text t = {0};
-	text_add(&t, "{\n\"glmc\": \"" GLMC_VERSION "\",\n\"target\": \"host\",\n\"inputs\": [");
-	for (uint32_t i = 0; i < b->ninputs; i++) {
-		char hex[33];
-		hash_hex(b->inputs[i].text, strlen(b->inputs[i].text), hex);
-		text_add(&t, "%s\n {\"path\": ", i ? "," : "");
-		json_text(&t, b->inputs[i].path);
-		text_add(&t, ", \"xxh3\": \"%s\"}", hex);
-	}
-	text_add(&t, "],\n\"kernels\": [");
-	for (uint32_t i = 0; i < b->kernels->kernels.n; i++) {
-		const Kernel *k = &b->kernels->kernels.v[i];
-		text_add(&t, "%s\n {\"name\": \"%s\", \"source\": \"kernels/%s.c\", \"binary\": \"kernels/%s.o\", "
-		             "\"template\": \"%s\", \"origin\": ", i ? "," : "", k->name, k->name, k->name, k->template_);
-		json_text(&t, k->origin);
-		text_add(&t, ", \"registers\": null, \"shared_bytes\": 0, \"spill_bytes\": null, \"stack_bytes\": null}");
-	}
-	text_add(&t, "],\n\"ranks\": [");
-	const RtProg *p0 = b->plans[0].prog;
-	for (int r = 0; r < p0->world; r++) {
-		int pp = r / p0->dp;
-		text_add(&t, "%s\n {\"rank\": %d, \"pp_rank\": %d, \"file\": \"rank-%03d\", \"program\": \"%s\", "
-		             "\"peak_bytes\": %llu}", r ? "," : "", r, pp, r, program_name(b, pp),
-		         (unsigned long long)b->plans[pp].prog->arena_bytes);
-	}
-	text_add(&t, "]\n}\n");
-	bool ok = put_file(b, "manifest.json", t.s, t.n, false);
+	print(b, &t);
+	bool ok = put_file(b, name, t.s, t.n, executable);
 	text_free(&t);
 	return ok;
 }
@@ -159,5 +136,6 @@ bool build_dir_write(const BuildDir *b)
 	for (int pp = 0; ok && pp < b->plans[0].prog->pp; pp++)
 		ok = write_ranks(b, pp);
 	ok = ok && put_file(b, "plan.json", b->plan, strlen(b->plan), false);
-	return ok && write_launchers(b) && write_manifest(b);
+	return ok && put_text(b, "launch.sh", launch_sh, true) && put_text(b, "launch.sbatch", launch_sbatch, true) &&
+	       put_text(b, "manifest.json", manifest_json, false);
 }

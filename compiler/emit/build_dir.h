@@ -3,6 +3,7 @@
 #define GLMC_BUILD_DIR_H
 
 #include "../plan/program.h"
+#include "cuda_cc.h"
 
 typedef struct BuildInput {
 	const char *path, *text; /* an input file and its contents */
@@ -12,9 +13,11 @@ typedef struct BuildDir {
 	Arena *a;
 	Diag *d;
 	const char *dir;
-	const char *image;       /* executable without program */
+	const char *image;       /* executable without program; NULL: no rank files, as kernels are not compiled */
 	const KernelSet *kernels;
-	const char *const *objects;
+	const char *const *objects;      /* of the host target */
+	bool cuda;
+	const CudaBinary *binaries;      /* of the cuda target; NULL: not compiled */
 	const RankPlan *plans;   /* per pipeline rank */
 	const char *plan;        /* plan.json */
 	const BuildInput *inputs;

@@ -9,6 +9,12 @@
 #include "../base/map.h"
 #include "../ir/model.h"
 
+/* A number with a name: a macro of an instantiation. */
+typedef struct Define {
+	const char *name;
+	int64_t value;
+} Define;
+
 /* A generated or instantiated kernel. Equal sources are one kernel: `name` ends in the hash. */
 typedef struct Kernel {
 	const char *name;        /* C symbol, "row_rms_1f3a09c2" */
@@ -19,6 +25,9 @@ typedef struct Kernel {
 	RtMap *maps;             /* tensor maps, without the number of the kernel */
 	uint32_t nmaps;
 	bool missing;            /* the template does not exist yet: planned, cannot be built */
+	const Define *tiles;     /* parameters that --tune may change, and their values */
+	uint32_t ntiles;
+	double flops;            /* of a launch for the largest microbatch; 0: memory limits it */
 } Kernel;
 
 /* Something that can be planned, but that the target cannot do. */

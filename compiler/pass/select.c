@@ -1,6 +1,7 @@
 /* select.c - the table from operators to templates: which macros an instantiation defines and in
  * which order the kernel takes its buffers. Both targets share it; what the cuda target does beside
  * is in select_cuda.c. */
+#include "../ir/op_cost.h"
 #include "select_int.h"
 
 #include <string.h>
@@ -242,12 +243,22 @@ void sel_template(Maker *m, TemplateSteps *out)
 	}
 }
 
+/* Backward attention of the cuda target computes scores twice: 3 and 4 products where 5 are counted. */
+static double share_of(const TemplateStep *s)
+{
+	return strcmp(s->file, "attention_grad_q.cuh") == 0 ? 3 / 5.0 : strcmp(s->file, "attention_grad_kv.cuh") == 0 ? 4 / 5.0 : 1;
+}
+
 TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool *accumulate, const FnOptions *o)
 {
 	Maker m = {.a = a, .g = g, .n = n, .accumulate = accumulate, .o = o};
 	TemplateSteps out = {0};
 	(o->cuda ? cuda_steps : sel_template)(&m, &out);
 	text_free(&m.t);
+	CostEnv env = {(double)o->tokens_max, (double)o->seq_max};
+	bool products = out.v.n && out.v.v[0].product;       /* they have the operator's FLOPs */
+	for (uint32_t i = 0; i < out.v.n && !products; i++)
+		out.v.v[i].flops = op_flops(g, n, &env) * share_of(&out.v.v[i]);
 	return out;
 }
 
@@ -272,6 +283,9 @@ uint32_t kernel_of_step(KernelSet *ks, const TemplateStep *s, const char *access
 	k->maps = s->maps;
 	k->nmaps = s->nmaps;
 	k->missing = s->missing;
+	k->tiles = s->tiles;
+	k->ntiles = s->ntiles;
+	k->flops = s->flops;
 	return i;
 }
 

@@ -29,6 +29,9 @@ typedef struct TemplateStep {
 	RtKernelInfo launch;     /* of the cuda target */
 	RtMap *maps;
 	uint32_t nmaps;
+	const Define *tiles;
+	uint32_t ntiles;
+	double flops;            /* of a launch for the largest microbatch */
 	TemplateArg args[GLMC_ARGS];   /* in the order of c->arg */
 	uint32_t nargs;
 	int64_t n[RT_MAX_INTS];

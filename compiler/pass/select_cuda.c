@@ -57,6 +57,8 @@ void cuda_finish(Maker *m, TemplateSteps *out, const char *stem, const char *bas
 	template_tiles(m->a, m->k.file, text, stem, m->o->tune, &m->defines);
 	for (uint32_t i = first; i < m->defines.n; i++)
 		text_add(&m->t, "#define %s %lld\n", m->defines.v[i].name, (long long)m->defines.v[i].value);
+	m->k.ntiles = m->defines.n - first;
+	m->k.tiles = m->k.ntiles ? arena_copy(m->a, &m->defines.v[first], m->k.ntiles * sizeof(Define)) : NULL;
 	vec_push(m->a, &m->defines, ((Define){"S_MAX", m->o->seq_max}));
 	vec_push(m->a, &m->defines, ((Define){"T_MAX", m->o->tokens_max}));
 	add_parts(m, out, text, stem);

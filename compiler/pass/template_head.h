@@ -31,11 +31,6 @@
 #include "fn.h"
 #include "tune.h"
 
-typedef struct Define {
-	const char *name;
-	int64_t value;
-} Define;
-
 typedef VEC(Define) Defines;
 
 typedef struct TemplateWork {
