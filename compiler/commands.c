@@ -1,4 +1,4 @@
-/* commands.c - what glmc does besides planning: build, run, doctor, inspect. */
+/* commands.c - what glmc does besides planning: build, run, doctor. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../runtime/rt_scan.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "driver.h"
+#include "emit/nvrtc.h"
 
 int command_build(Comp *c, const char *last)
 {
@@ -130,77 +130,16 @@ int command_doctor(const Comp *c)
 	mpi &= report("mpirun", first_line("mpirun --version 2>/dev/null", text, sizeof text), text,
 	              "several ranks need it; Debian: openmpi-bin");
 	printf("cuda target\n");
-	report("NVRTC", GLMC_HAVE_CUDA, "found when glmc was configured",
-	       "install the CUDA toolkit 12.4 or newer and configure again");
+	int major = 0, minor = 0;
+	char missing[400];
+	bool nvrtc = nvrtc_version(&major, &minor, missing);
+	snprintf(text, sizeof text, "version %d.%d", major, minor);
+	bool cuda = report("NVRTC", nvrtc, text, "install the CUDA toolkit 12.4 or newer, or set GLMC_NVRTC");
+	cuda &= report("rank executable", file_exists(c->install.rank_cuda), c->install.rank_cuda,
+	               "build the target glmc_rank_cuda");
 	report("GPU driver", first_line("nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null", text,
 	                                sizeof text), text, "ranks of the cuda target need libcuda.so.1; building does not");
-	printf("\nhost target: %s\ncuda target: plans (`glmc plan`); building is not done yet\n",
-	       !host ? "not usable" : mpi ? "ready" : "ready for one rank");
+	printf("\nhost target: %s\ncuda target: %s\n", !host ? "not usable" : mpi ? "ready" : "ready for one rank",
+	       cuda ? "builds; ranks run where there is a driver" : "plans, and writes sources without binaries");
 	return host ? ST_OK : ST_ENV;
-}
-
-/* ---- inspect ---- */
-
-static int inspect_kernel(Arena *a, const char *dir, const char *name)
-{
-	size_t n = 0;
-	char *text = file_read(a, arena_printf(a, "%s/kernels/%s.c", dir, name), &n);
-	if (!text) {
-		fprintf(stderr, "error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
-		return ST_INPUT;
-	}
-	fwrite(text, 1, n, stdout);
-	return ST_OK;
-}
-
-/* The value of a text member, copied; "" when it is something else. */
-static const char *text_member(Arena *a, const char *value, size_t n)
-{
-	return n >= 2 && value[0] == '"' ? arena_strndup(a, value + 1, n - 2) : "";
-}
-
-static bool list_kernels(Arena *a, RtScan *s)
-{
-	char key[64];
-	const char *value;
-	size_t n;
-	for (bool more = rt_scan_open(s, '['); more; more = rt_scan_next(s, ']')) {
-		const char *name = "", *template_ = "", *origin = "";
-		for (bool member = rt_scan_open(s, '{'); member; member = rt_scan_next(s, '}')) {
-			if (!rt_scan_key(s, key, sizeof key) || !rt_scan_value(s, &value, &n))
-				return false;
-			const char **to = strcmp(key, "name") == 0 ? &name : strcmp(key, "template") == 0 ? &template_
-			                : strcmp(key, "origin") == 0 ? &origin : NULL;
-			if (to)
-				*to = text_member(a, value, n);
-		}
-		printf("%-48s %-24s %s\n", name, template_, origin);
-	}
-	return !s->error;
-}
-
-int command_inspect(const Options *o)
-{
-	Arena *a = arena_new();
-	size_t n = 0;
-	char key[64];
-	const char *dir = o->operands.v[0], *path = path_join(a, dir, "manifest.json");
-	char *text = file_read(a, path, &n);
-	if (!text) {
-		fprintf(stderr, "error: %s is no build folder: cannot read %s\n", dir, path);
-		return ST_INPUT;
-	}
-	if (o->operands.n == 2)
-		return inspect_kernel(a, dir, o->operands.v[1]);
-	RtScan s = rt_scan(text, n);
-	for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
-		if (!rt_scan_key(&s, key, sizeof key))
-			break;
-		if (!(strcmp(key, "kernels") == 0 ? list_kernels(a, &s) : rt_scan_skip(&s)))
-			break;
-	}
-	if (s.error)
-		fprintf(stderr, "error: %s: byte %zu: %s\n", path, s.at, s.error);
-	arena_free(a);
-	return s.error ? ST_INPUT : ST_OK;
 }

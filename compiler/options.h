@@ -15,10 +15,10 @@ typedef struct Options {
 	VEC(const char *) operands;
 	VEC(Override) overrides; /* of the recipe, in order */
 	VEC(const char *) rest;  /* run: everything after the folder, for the ranks */
-	const char *recipe, *config, *target, *arch, *out, *dump, *stop_after, *from, *tune;
+	const char *recipe, *config, *target, *arch, *out, *dump, *stop_after, *from, *tune, *kernels;
 	const char *letters;     /* -d<letters>: passes whose result is printed */
 	long world;              /* 0: not given */
-	bool json, lineinfo, quiet, time, passes, keys, help, version;
+	bool json, lineinfo, tiles, quiet, time, passes, keys, help, version;
 } Options;
 
 /* options_parse - false after a message on stderr: exit status 2. */

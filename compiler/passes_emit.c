@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "driver.h"
+#include "emit/edited.h"
 
 static bool compile_host(Comp *c)
 {
@@ -84,6 +85,8 @@ static bool compile_cuda(Comp *c)
 
 bool pass_compile(Comp *c)
 {
+	if (c->opt->kernels && !edited_take(c->arena, c->diag, &c->kernels, c->opt->kernels, c->cuda ? ".cu" : ".c"))
+		return false;
 	return c->cuda ? compile_cuda(c) : compile_host(c);
 }
 

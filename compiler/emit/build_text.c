@@ -98,16 +98,22 @@ static void add_inputs(const BuildDir *b, Text *t)
 	}
 }
 
-/* Bytes that a kernel's arguments have together, with as many routed rows as even load brings. */
+/* Bytes that a kernel's arguments have together, with as many routed rows as even load brings. Of an
+ * embedding table as many rows are touched as there are tokens. */
 static double kernel_bytes(const RtProg *p, const Kernel *k)
 {
 	RtProg even = *p;
 	const char *text = k->launch.access ? k->launch.access : "";
-	double sum = 0;
+	bool table = strncmp(k->template_, "embedding", 9) == 0;
+	double sum = 0, rows = 0;
 	even.rows_max = p->slots_max;
-	for (RtAccess x; rt_access(&text, &x);)
-		sum += (double)rt_access_bytes(&even, &x) * (x.mode == 'a' ? 2 : 1);
-	return sum;
+	for (RtAccess x; rt_access(&text, &x);) {
+		double bytes = (double)rt_access_bytes(&even, &x) * (x.mode == 'a' ? 2 : 1);
+		if (x.rows)
+			rows = bytes > rows ? bytes : rows;
+		sum += table && !x.rows ? 0 : bytes;
+	}
+	return table ? sum + rows * (strcmp(k->template_, "embedding.cuh") == 0 ? 1 : 4) : sum;
 }
 
 static void add_cuda(const BuildDir *b, const Kernel *k, uint32_t i, Text *t)

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Build folders of the cuda target: files, manifest, cache, edited and tuned kernels, limits.
+
+    test_build.py small|glm5 GLMC WORK
+
+Without NVRTC the sources and programs are checked alone.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
+MODEL = os.path.join(ROOT, "models", "glm5.glm")
+
+
+class Failure(Exception):
+    pass
+
+
+class Builder:
+    def __init__(self, glmc, work, args):
+        self.glmc, self.work, self.args = glmc, work, args
+        shutil.rmtree(work, ignore_errors=True)
+        os.makedirs(work)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMI", "SLURM_"))}
+        self.env["GLMC_CACHE"] = os.path.join(work, "cache")
+
+    def run(self, cmd, status=0, **env):
+        r = subprocess.run(cmd, capture_output=True, text=True, cwd=self.work, env={**self.env, **env})
+        if r.returncode != status:
+            raise Failure(f"{' '.join(cmd)}: exit status {r.returncode}, expected {status}\n{r.stdout}{r.stderr}")
+        return r.stdout + r.stderr
+
+    def build(self, out, *more, status=0, **env):
+        """Builds; returns (kernels compiled, kernels cached), or what was said when it fails."""
+        text = self.run([self.glmc, "build", MODEL, "-q", "--time", "-o", out, *self.args, *more], status, **env)
+        counts = re.search(r"kernels: (\d+) compiled, (\d+) cached", text)
+        return tuple(map(int, counts.groups())) if counts and status == 0 else text
+
+    def manifest(self, out):
+        with open(os.path.join(self.work, out, "manifest.json")) as f:
+            return json.load(f)
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def check_folder(b, out):
+    m, folder = b.manifest(out), os.path.join(b.work, out)
+    check(m["target"] == "cuda" and m["kernels"] and m["ranks"], "an empty manifest")
+    for k in m["kernels"]:
+        for suffix in ("cu", "ptx", "cubin"):
+            check(os.path.getsize(f"{folder}/kernels/{k['name']}.{suffix}") > 0, f"{k['name']}.{suffix} is empty")
+        check(0 < k["registers"] <= 255 and k["spill_bytes"] == 0 and k["stack_bytes"] == 0, f"{k['name']}: {k}")
+        check(k["shared_bytes"] <= 232448 and 0 < k["threads"] <= 1024, f"{k['name']}: {k}")
+        with open(f"{folder}/kernels/{k['name']}.ptx") as f:
+            check(f".entry {k['name']}(" in f.read(), f"the PTX of {k['name']} has no such kernel")
+    inodes = {}
+    for r in m["ranks"]:
+        path = os.path.join(folder, r["file"])
+        check(os.access(path, os.X_OK), f"{path} cannot be executed")
+        inodes.setdefault(r["pp_rank"], set()).add(os.stat(path).st_ino)
+        check(os.path.exists(os.path.join(folder, r["program"])), f"no {r['program']}")
+    check(all(len(i) == 1 for i in inodes.values()), "ranks of a pipeline rank are different files")
+    return m
+
+
+def check_rank(b, out, m):
+    """A rank without a driver: what it prints, and its status."""
+    first, last = (os.path.join(b.work, out, m["ranks"][i]["file"]) for i in (0, -1))
+    launcher = {"WORLD_SIZE": str(len(m["ranks"])), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    check(f"{m['ranks'][0]['peak_bytes']} bytes" in b.run([first, "--info"]), "--info does not print the memory")
+    check("--steps" in b.run([first, "--help"]), "--help")
+    if shutil.which("nvidia-smi") is None:
+        check("libcuda.so.1" in b.run([first], 3, RANK="0", **launcher), "what is missing")
+    if m["ranks"][-1]["pp_rank"]:
+        b.run([first], 2, RANK=str(len(m["ranks"]) - 1), **launcher)
+        b.run([last], 2, RANK="0", **launcher)
+
+
+def check_inspect(b, out, m):
+    text = b.run([b.glmc, "inspect", out])
+    for k in m["kernels"]:
+        line = next((l for l in text.splitlines() if l.startswith(k["name"] + " ")), None)
+        check(line and float(line.split()[1]) == k["registers"], f"inspect does not list {k['name']}")
+    check("cuBLASLt" in text, "inspect lists no product")
+    name = next(k["name"] for k in m["kernels"] if k["template"] == "attention.cuh")
+    text = b.run([b.glmc, "inspect", out, name])
+    check('#include "attention.cuh"' in text and ".visible .entry" in text, "source and PTX of a kernel")
+    check("HGMMA" in text or "SASS needs a disassembler" in text, "SASS, or where to get it")
+
+
+def check_edited(b, out, m):
+    """An edited source is compiled in place of the generated one; others are refused."""
+    name = next(k["name"] for k in m["kernels"] if k["name"].startswith("row_silu"))
+    edits = os.path.join(b.work, "edits")
+    os.makedirs(edits)
+    with open(os.path.join(b.work, out, "kernels", name + ".cu")) as f:
+        source = f.read()
+    with open(os.path.join(edits, name + ".cu"), "w") as f:
+        f.write(source.replace('#include "row.cuh"', '#include "row.cuh"\n// by hand'))
+    check(b.build("edited", "--kernels", edits)[0] == 1, "one kernel was edited")
+    with open(os.path.join(b.work, "edited", "kernels", name + ".cu")) as f:
+        check("// by hand" in f.read(), "the edited source is not in the build folder")
+    with open(os.path.join(edits, name + ".cu"), "w") as f:
+        f.write(source.replace("store_row", "strore_row"))
+    text = b.build("edited", "--kernels", edits, status=1)
+    check(f"{name}.cu(" in text and "strore_row(" in text and "models/std.glm:" in text,
+          "the line of the kernel and of the model: " + text)
+    os.rename(os.path.join(edits, name + ".cu"), os.path.join(edits, name[:-8] + "00000000.cu"))
+    text = b.build("edited", "--kernels", edits, status=1)
+    check("matches no kernel" in text and name in text, "an edited source for other parameters: " + text)
+
+
+def check_tuned(b, out):
+    tiles = b.run([b.glmc, "inspect", out, "--tiles"])
+    line = next(l for l in tiles.splitlines() if l.startswith("grouped_") and "STAGES" in l)
+    path = os.path.join(b.work, "tiles.txt")
+    with open(path, "w") as f:
+        f.write(tiles)
+    check(b.build("tuned", "--tune", path)[0] == 0, "the tiles that a build prints are those it has")
+    with open(path, "w") as f:
+        f.write(f"{line.split()[0]} STAGES 2  # fewer\n")
+    check(b.build("tuned", "--tune", path)[0] == 1, "one kernel was tuned")
+    tuned = next(k for k in b.manifest("tuned")["kernels"] if k["name"].startswith(line.split()[0] + "_"))
+    check(tuned["tiles"]["STAGES"] == 2, "the tuned tile is in the manifest")
+    with open(path, "w") as f:
+        f.write("no_such_kernel STAGES 2\n")
+    check("no kernel of this build" in b.build("tuned", "--tune", path, status=1), "a tile of no kernel")
+
+
+def has_nvrtc(b):
+    r = subprocess.run([b.glmc, "doctor"], capture_output=True, text=True)
+    return re.search(r"NVRTC +found", r.stdout) is not None
+
+
+def check_without_nvrtc(b):
+    text = b.build("sources", status=3, GLMC_NVRTC="/nowhere")
+    check("NVRTC" in text, "what is missing: " + text)
+    m = b.manifest("sources")
+    check(m["kernels"] and not m["ranks"], "kernels without ranks")
+    for k in m["kernels"]:
+        check(os.path.exists(os.path.join(b.work, "sources", k["source"])) and k["binary"] is None, k["name"])
+    check(os.path.exists(os.path.join(b.work, "sources", "programs", "pp-00.rp")), "programs")
+
+
+def small(glmc, work):
+    b = Builder(glmc, work, ["--recipe", os.path.join(HERE, "small.yaml"), "--config", os.path.join(HERE, "small.json"),
+                             "--distributed.pp_size=2", "--distributed.ep_size=2"])
+    check_without_nvrtc(b)
+    if not has_nvrtc(b):
+        return
+    compiled, cached = b.build("small")
+    check(compiled > 0 and cached == 0, "a cold cache")
+    m = check_folder(b, "small")
+    check_rank(b, "small", m)
+    check_inspect(b, "small", m)
+    check_edited(b, "small", m)
+    check_tuned(b, "small")
+    # float32 parameters, their copy in bfloat16: only the optimizer is another kernel
+    check(b.build("master", "--model.torch_dtype=float32", "--distributed.mp_policy.param_dtype=bfloat16")[0] <= 4,
+          "fp32 master weights need another optimizer kernel and little else")
+
+
+def glm5(glmc, work):
+    b = Builder(glmc, work, ["--recipe", os.path.join(HERE, "glm5.yaml")])
+    if not has_nvrtc(b):
+        return
+    compiled, cached = b.build("glm5")
+    check(cached == 0 and compiled <= 80, f"{compiled} distinct kernels")
+    m = check_folder(b, "glm5")
+    check(len(m["ranks"]) == 256, "256 ranks")
+    check(all(r["peak_bytes"] <= 76e9 for r in m["ranks"]), "80 GB with a reserve of 4")
+    check_rank(b, "glm5", m)
+    counts = b.build("other", "--distributed.pipeline.layers_per_stage=4")
+    check(counts == (0, compiled), f"another layers_per_stage compiles {counts}")
+    # long documents: kernels compile, the plan fits no device
+    b.build("long", "--distributed.pipeline.pp_seq_len=32768", "--stop-after=compile")
+    text = b.build("long", "--distributed.pipeline.pp_seq_len=32768", status=1)
+    check("GB beside its reserve" in text and not os.path.exists(os.path.join(b.work, "long")), "the memory diagnostic")
+    # the benchmark: 4096 tokens, 1024 ranks, the fake balanced gate
+    b.build("bench", "--world", "1024", "--distributed.pipeline.pp_seq_len=4096", "--step_scheduler.global_batch_size=1024",
+            "--model.backend.fake_balanced_gate=true")
+    bench = check_folder(b, "bench")
+    check(len(bench["ranks"]) == 1024 and all(r["peak_bytes"] <= 76e9 for r in bench["ranks"]), "the benchmark")
+    check(any(k["template"] == "select_keys.cuh" for k in bench["kernels"]), "4096 tokens select keys")
+
+
+if __name__ == "__main__":
+    try:
+        {"small": small, "glm5": glm5}[sys.argv[1]](os.path.abspath(sys.argv[2]), os.path.abspath(sys.argv[3]))
+    except Failure as e:
+        sys.exit(str(e))
+    print("ok")
