@@ -187,7 +187,8 @@ class Program:
         out = ["glmc-program 1", "model Toy"] + [f"size {k} {v}" for k, v in sizes.items()]
         out += [f"setting {k} {v}" for k, v in SETTINGS.items()] + [f"config vocab_size {V}"] + list(self.kernel_lines())
         for name, group, elems, param, grad, m, v in self.units:
-            out.append(f"unit {name} {group} f32 f32 trained=1 elems={elems} param={param} grad={grad} m={m} v={v} master=0")
+            out.append(f"unit {name} {group} f32 f32 trained=1 elems={elems} param={param} grad={grad} m={m} v={v} master=0 "
+                       "sharded=0")
         for i, (name, shape, experts, unit, off) in enumerate(self.tensors):
             order = i + (10 if self.units[unit][0] == "experts" else 0)
             out.append(f"tensor {name} f32 unit={unit} off={off} experts={experts} grad=1 order={order} init=n std=0.02 "
