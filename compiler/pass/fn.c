@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fn_int.h"
+#include "hoist.h"
 
 /* ---- outputs ---- */
 
@@ -291,6 +292,33 @@ static void lifetimes(Build *b)
 	}
 }
 
+/* On the cuda target rows travel beside the computation: what an exchange reads stays until somebody waits
+ * for its result, and its result has its place as soon as the operands are there. */
+static void lengthen_exchange(Fn *fn, uint32_t at)
+{
+	const Step *s = &fn->steps.v[at];
+	FnBuf *from = &fn->bufs.v[s->arg[0]], *to = &fn->bufs.v[s->arg[1]];
+	uint32_t reader = at + 1;
+	for (bool found = false; reader < fn->steps.n; reader++) {
+		for (uint32_t k = 0; k < fn->steps.v[reader].narg; k++)
+			found |= fn->steps.v[reader].arg[k] == s->arg[1];
+		if (found)
+			break;
+	}
+	int made = from->first < 0 ? 0 : from->first;
+	if (reader < fn->steps.n && (int)reader > from->last)
+		from->last = (int)reader;
+	if (made < to->first)
+		to->first = made;
+}
+
+static void lengthen_exchanges(Fn *fn)
+{
+	for (uint32_t i = 0; i < fn->steps.n; i++)
+		if (fn->steps.v[i].kind == STEP_DISPATCH || fn->steps.v[i].kind == STEP_COLLECT)
+			lengthen_exchange(fn, i);
+}
+
 Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const WeightDecl *weights,
              uint32_t nweights, const FnOptions *o)
 {
@@ -309,7 +337,11 @@ Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const Weigh
 		else
 			step_leaf(&b, &cs, &cs.v[i], 0);
 	}
+	if (o->cuda)
+		hoist_steps(a, b.fn, ks, o);
 	lifetimes(&b);
+	if (o->cuda)
+		lengthen_exchanges(b.fn);
 	return b.fn;
 }
 

@@ -15,6 +15,7 @@
 #include "../pass/select.h"
 #include "layout.h"
 #include "mem_plan.h"
+#include "overlap.h"
 
 enum { NO_BUF = -1, ALIGN_BYTES = 256 };
 
@@ -980,6 +981,8 @@ RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank)
 	w.p->nact = (int)w.acts.n;
 	w.p->instrs = w.instrs.v;
 	w.p->ninstr = (int)w.instrs.n;
+	if (in->options->cuda)
+		overlap_streams(a, w.p, &plan);
 	reserve_own(w.p, &plan);
 	return plan;
 }

@@ -245,6 +245,8 @@ Findings verify_programs(Arena *a, const RtProg *const *p, int n)
 		verify_progress(&v);
 	for (int r = 0; r < n && !found_enough(&v); r++)
 		verify_memory(&v, r);
+	for (int r = 0; r < n && !v.found.n; r++)
+		verify_streams(&v, r);
 	return v.found;
 }
 

@@ -13,9 +13,10 @@
  *                program. Exchanges are counted before their rounds, gradients reduced once
  *   memory       no two live buffers overlap, every argument lies in one, and what is read is what
  *                was written there: nothing else wrote over it since
+ *   streams      what touches the same bytes on two streams is ordered by an event
  *
- * All operations of a rank are taken as one chain, which is stronger than any stream assignment: what
- * passes here is safe however a device orders its streams.
+ * Up to memory all operations of a rank are taken as one chain, which is stronger than any stream
+ * assignment; that the streams keep that chain's results is the last check.
  */
 #ifndef GLMC_VERIFY_H
 #define GLMC_VERIFY_H

@@ -25,5 +25,6 @@ void verify_actions(Verifier *v);
 void verify_transfers(Verifier *v);
 void verify_progress(Verifier *v);     /* needs transfers without a finding */
 void verify_memory(Verifier *v, int rank);
+void verify_streams(Verifier *v, int rank);    /* needs memory without a finding */
 
 #endif

@@ -36,6 +36,7 @@ class Plans:
         cmd = [self.glmc, "check", os.path.join(ROOT, "models", "glm5.glm"), "--recipe", "recipe.yaml", "--config",
                os.path.join(GOLDEN, "layout", "config.json"), "-q", "--dump=dump"]
         cmd += ["--world", str(options["world"])] if "world" in options else []
+        cmd += ["--target", options["target"]] if "target" in options else []
         r = subprocess.run(cmd, cwd=self.work, capture_output=True, text=True)
         if r.returncode:
             raise Failure(f"{options}: exit status {r.returncode}\n{r.stderr}")
@@ -56,6 +57,7 @@ class Plans:
 INTERLEAVED = dict(pp=4, ep=2, gbs=16, lbs=8, layers_per_stage=1)
 SIMPLE = dict(pp=2, gbs=8, lbs=8, layers_per_stage=4, schedule="1f1b")
 
+CUDA = dict(pp=2, ep=2, gbs=64, lbs=2, layers_per_stage=2, world=8, target="cuda")
 SHARDED = dict(pp=2, ep=2, gbs=64, lbs=8, layers_per_stage=2, world=8, glmc={"shard_gradients": "true"})
 
 
@@ -233,7 +235,46 @@ def other_mesh(p):
     raise_arena(p[1], 1 << 20)
 
 
+def removed_record(ps):
+    ps[0].remove(ps[0].find("record")[:1])
+
+
+def early_wait(ps):
+    """A wait where its event should be recorded, and the record where it is waited for."""
+    record = ps[0].find("record")[0]
+    ps[0].swap(record, ps[0].find("wait", event=record.field("event") or None)[0])
+
+
+def moved_stream(ps):
+    """A send that does not wait for what is sent."""
+    send = ps[0].find("send")[0]
+    send.line = send.line.replace("stream=1", "stream=3")
+
+
+def other_stream(ps):
+    ps[1].head = [line.replace("size streams 4", "size streams 5") for line in ps[1].head]
+
+
+def check_every_wait(plans, options):
+    """Each wait that the compiler puts in is needed, and missed when it is gone."""
+    count = sum(len(p.find("wait")) for p in plans.make(**options))
+    if count < 40:
+        raise Failure(f"only {count} waits")
+    for at in range(0, count, max(1, count // 60)):
+        programs = plans.make(**options)
+        waits = [(p, w) for p in programs for w in p.find("wait")]
+        waits[at][0].remove([waits[at][1]])
+        status, err = plans.check(programs)
+        if status != 1 or "may begin before what it needs" not in err:
+            raise Failure(f"without wait {at} of {count}: exit status {status}\n{err}")
+
+
 NEGATIVE = [
+    (CUDA, removed_record, r"waits for event \d+, which nothing records"),
+    (CUDA, early_wait, r"waits for event \d+, which nothing records"),
+    (CUDA, moved_stream, r"may begin before what it needs on stream 0 is over"),
+    (CUDA, other_stream, r"5 streams, the runtime has 4"),
+
     (INTERLEAVED, swapped_receives, r"transfer 0 from pipeline rank 0 to 1 is of two different tensors",
      r"pipeline rank 0, instruction \d+ \(send, microbatch 0: x f32 at the input of stage 1\)",
      r"pipeline rank 1, instruction \d+ \(recv, microbatch 1: x f32 at the input of stage 1\)"),
@@ -270,7 +311,7 @@ NEGATIVE = [
 ]
 
 POSITIVE = [
-    INTERLEAVED, SIMPLE, SHARDED,
+    INTERLEAVED, SIMPLE, SHARDED, CUDA, dict(SHARDED, target="cuda"), dict(gbs=8, lbs=8, target="cuda"),
     dict(gbs=8, lbs=8),
     dict(pp=2, ep=2, gbs=32, lbs=4, layers_per_stage=2, checkpointing="true"),
     dict(pp=4, gbs=8, lbs=8, layers_per_stage=2, schedule="gpipe"),
@@ -282,6 +323,7 @@ def main():
     plans = Plans(*sys.argv[1:3])
     failed = 0
     checks = [(accept, (plans, o)) for o in POSITIVE] + [(reject, (plans, *case)) for case in NEGATIVE]
+    checks.append((check_every_wait, (plans, CUDA)))
     for check, args in checks:
         try:
             check(*args)
