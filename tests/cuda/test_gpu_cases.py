@@ -32,7 +32,7 @@ step_scheduler: {{global_batch_size: 8, local_batch_size: 4, num_epochs: 1000, m
 distributed:
   strategy: fsdp2
   pp_size: {pp}
-  ep_size: 2
+  ep_size: {ep}
   mp_policy: {{param_dtype: {compute}}}
   pipeline: {{pp_schedule: interleaved1f1b, pp_microbatch_size: 2, layers_per_stage: {layers}}}
 dist_env: {{backend: {backend}, timeout_minutes: 5}}
@@ -58,11 +58,11 @@ def write_rows(path):
 class Target:
     """A folder with a build of the case for one target."""
 
-    def __init__(self, build, work, name, backend, compute, pp=2):
-        self.build, self.work, self.world = build, os.path.join(work, name), 2 * pp
+    def __init__(self, build, work, name, backend, compute, pp=2, ep=2):
+        self.build, self.work, self.world = build, os.path.join(work, name), ep * pp
         os.makedirs(self.work, exist_ok=True)
         with open(os.path.join(self.work, "recipe.yaml"), "w") as f:
-            f.write(RECIPE.format(steps=STEPS, backend=backend, compute=compute, pp=pp, layers=2 // pp))
+            f.write(RECIPE.format(steps=STEPS, backend=backend, compute=compute, pp=pp, ep=ep, layers=2 // pp))
         shutil.rmtree(os.path.join(self.work, "build"), ignore_errors=True)
         run([os.path.join(build, "glmc"), "build", os.path.join(ROOT, "models", "glm5.glm"), "--recipe", "recipe.yaml",
              "--config", os.path.join(ROOT, "tests", "cuda", "gpu_tiny.json"), "--world", str(self.world), "-o", "build",
