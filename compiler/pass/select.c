@@ -136,7 +136,7 @@ static void make_head(Maker *m, TemplateSteps *out)
 	sel_define(m, "V", sel_dim(w, 0));
 	add_operands(m);
 	add_results(m);
-	m->k.args[m->k.nargs++] = (TemplateArg){.work = 1, .mode = 'w', .row_bytes = 128 * (4 * sel_dim(w, 0) + 8)};
+	m->k.args[m->k.nargs++] = (TemplateArg){.work = 1, .mode = 'w', .row_bytes = 128 * (4 * (sel_dim(w, 0) + 16) + 8)};
 	sel_finish(m, out, op_name(m->n->op), "linear_cross_entropy", "SCRATCH_BYTES");
 }
 

@@ -157,6 +157,7 @@ gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const 
 	const float *a = g->a + i0 * si + p->k0 * sk;
 	float *c = g->c + i0 * g->ldc + p->j0;
 	Vf s[GEMM_MR][GEMM_NV];
+#pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++) {
 			s[i][v] = p->first && !g->acc ? v_set(0) : gemm_load(c + i * g->ldc, p->nr, v);
@@ -166,6 +167,7 @@ gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const 
 		gemm_fetch(&p->ahead);
 		gemm_sum(s, mr, nv, p->kn - k < GEMM_STEP ? p->kn - k : GEMM_STEP, a + k * sk, si, sk, p->b + k * GEMM_NR);
 	}
+#pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++)
 			gemm_store(ctx, p, c + i * g->ldc, s[i][v], i0 + i, v);
@@ -228,15 +230,20 @@ static void gemm_pack(const Gemm *g, int64_t j0, int64_t nr, int64_t k0, int64_t
 	}
 }
 
-/* What to fetch while columns j0 .. j1-1 of part k0 are at work: the columns behind them, or the first
- * ones of the next product of the stack, which begins behind this one. */
-static GemmAhead gemm_ahead(const Gemm *g, const GemmPanel *p, int64_t j0, int64_t j1)
+/* What to fetch while columns j .. j+width-1 of part k0 are at work, of the columns j0 .. j1-1 of the caller:
+ * the columns behind them, else the first columns of the next part, else what follows the caller's columns:
+ * other columns, or the next product of the stack, which begins behind this one. */
+static GemmAhead gemm_ahead(const Gemm *g, const GemmPanel *p, int64_t j, int64_t width, int64_t j0, int64_t j1)
 {
-	int64_t columns = j1 - j0;
+	int64_t jn = j + width, kn = p->k0;
+	if (jn >= j1) {
+		kn = p->k0 + p->kn < g->k ? p->k0 + p->kn : 0;
+		jn = kn ? j0 : j1;
+	}
 	if (g->form == 0)
-		return (GemmAhead){(const char *)(g->b + j1 * g->ldb + p->k0), columns, (p->kn + 15) / 16, g->ldb * 4, 0};
-	const float *at = j1 < g->n ? g->b + j1 : g->b + g->k * g->ldb;
-	return (GemmAhead){(const char *)(at + p->k0 * g->ldb), p->kn, (columns + 15) / 16, g->ldb * 4, 0};
+		return (GemmAhead){(const char *)(g->b + jn * g->ldb + kn), width, (p->kn + 15) / 16, g->ldb * 4, 0};
+	const float *at = jn < g->n ? g->b + jn : g->b + g->k * g->ldb;
+	return (GemmAhead){(const char *)(at + kn * g->ldb), p->kn, (width + 15) / 16, g->ldb * 4, 0};
 }
 
 /* Columns j0 .. j1-1, packed side by side, of rows m0 .. m1-1. */
@@ -269,7 +276,7 @@ static void gemm_part(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t j1, 
 		int64_t width = GEMM_KC / p.kn * GEMM_NR;
 		for (int64_t j = j0; j < j1; j += width) {
 			int64_t end = j + width < j1 ? j + width : j1;
-			p.ahead = gemm_ahead(g, &p, j, end);
+			p.ahead = gemm_ahead(g, &p, j, end - j, j0, j1);
 			for (int64_t at = j; at < end; at += GEMM_NR)
 				gemm_pack(g, at, end - at < GEMM_NR ? end - at : GEMM_NR, p.k0, p.kn, scratch + (at - j) * p.kn);
 			gemm_block(g, ctx, &p, j, end, m0, m1, scratch);

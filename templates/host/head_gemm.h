@@ -7,9 +7,17 @@
  */
 #ifndef KERNEL
 #define KERNEL head_gemm
+#endif
+#ifndef FORM
 #define FORM 0
+#endif
+#ifndef HEADS
 #define HEADS 4
+#endif
+#ifndef J
 #define J 16
+#endif
+#ifndef K
 #define K 16
 #endif
 #ifndef ACC

@@ -55,13 +55,44 @@ V_INLINE Vf v_max(Vf a, Vf b)
 #endif
 }
 
-/* V_LOW, V_HIGH - the lower (upper) halves of a and b, element by element in turn. */
 #if VW == 16
-#define V_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, \
-                                            7, 23)
-#define V_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, \
-                                             14, 30, 15, 31)
-#elif VW == 8
+
+/* v_transpose - element j of t[i] becomes element i of t[j]: pairs, then fours within the 128-bit
+ * parts of a vector, then the parts, all by shuffles of one instruction. */
+V_INLINE void v_transpose(Vf *t)
+{
+	__m512 a[16], b[16];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < 16; i += 2) {
+		a[i] = _mm512_unpacklo_ps((__m512)t[i], (__m512)t[i + 1]);
+		a[i + 1] = _mm512_unpackhi_ps((__m512)t[i], (__m512)t[i + 1]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 16; i += 4)
+#pragma GCC unroll 2
+		for (int k = 0; k < 2; k++) {
+			b[i + 2 * k] = (__m512)_mm512_unpacklo_pd((__m512d)a[i + k], (__m512d)a[i + k + 2]);
+			b[i + 2 * k + 1] = (__m512)_mm512_unpackhi_pd((__m512d)a[i + k], (__m512d)a[i + k + 2]);
+		}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++)
+#pragma GCC unroll 2
+		for (int k = 0; k < 16; k += 8) {
+			a[i + k] = _mm512_shuffle_f32x4(b[i + k], b[i + k + 4], 0x88);
+			a[i + k + 4] = _mm512_shuffle_f32x4(b[i + k], b[i + k + 4], 0xdd);
+		}
+#pragma GCC unroll 8
+	for (int i = 0; i < 8; i++) {
+		t[i] = (Vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+		t[i + 8] = (Vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+	}
+}
+
+#else
+
+/* V_LOW, V_HIGH - the lower (upper) halves of a and b, element by element in turn. */
+#if VW == 8
 #define V_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define V_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #else
@@ -87,15 +118,14 @@ V_INLINE void v_transpose(Vf *t)
 
 	v_round(u, t);
 	v_round(t, u);
-	if (VW == 16) {
-		v_round(u, t);
-		v_round(t, u);
-	} else if (VW == 8) {
+	if (VW == 8) {
 		v_round(u, t);
 #pragma GCC unroll 8
 		for (int i = 0; i < VW; i++)
 			t[i] = u[i];
 	}
 }
+
+#endif
 
 #endif

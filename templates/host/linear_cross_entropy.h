@@ -4,16 +4,21 @@
  *     dlogits = softmax - onehot;  dx = dlogits w;  dw = dlogits' x
  *
  * arg: x f32[T,D], w f32[V,D], labels i32[T] (-100 ignored), loss f64[1] (written), with GRAD
- * dx f32[T,D] (written) and dw f32[V,D] (written; with ACC added to), then work: SLICE * (4 * V + 8)
- * bytes. Parameters: KERNEL, D, V, GRAD, ACC.
+ * dx f32[T,D] (written) and dw f32[V,D] (written; with ACC added to), then work:
+ * SLICE * (4 * (V + 16) + 8) bytes. Parameters: KERNEL, D, V, GRAD, ACC.
  *
- * Tokens go in slices of SLICE, so only SLICE * V logits ever exist; dlogits overwrites them. Every
+ * Tokens go in slices of SLICE, so only SLICE * V logits ever exist; dlogits overwrites them. Their rows
+ * are LD floats apart: a multiple of 4096 bytes would put a column into one set of the cache. Every
  * element of dw is one chain over ascending tokens whatever the slices. The loss is added in
  * float64 in token order.
  */
 #ifndef KERNEL
 #define KERNEL linear_cross_entropy
+#endif
+#ifndef D
 #define D 256
+#endif
+#ifndef V
 #define V 1024
 #endif
 #ifndef GRAD
@@ -27,12 +32,13 @@
 #include "token_loss.h"
 
 #define SLICE 128
+#define LD (V + 16)
 #define SCRATCH_BYTES GEMM_SCRATCH
 
 typedef struct Head {
 	const RtCall *c;
 	int64_t t0, rows;
-	float *logits;           /* [SLICE][V] */
+	float *logits;           /* [SLICE][LD] */
 	double *loss;            /* [SLICE] */
 } Head;
 
@@ -40,7 +46,7 @@ static void softmax_row(void *ctx, int64_t r, int thread)
 {
 	const Head *h = ctx;
 	(void)thread;
-	h->loss[r] = token_loss(h->logits + r * V, V, ((const int32_t *)h->c->arg[2])[h->t0 + r]);
+	h->loss[r] = token_loss(h->logits + r * LD, V, ((const int32_t *)h->c->arg[2])[h->t0 + r]);
 }
 
 void KERNEL(const RtCall *c);
@@ -48,7 +54,7 @@ void KERNEL(const RtCall *c);
 void KERNEL(const RtCall *c)
 {
 	float *work = c->arg[GRAD ? 6 : 4];
-	Head h = {.c = c, .logits = work, .loss = (double *)(void *)(work + (int64_t)SLICE * V)};
+	Head h = {.c = c, .logits = work, .loss = (double *)(void *)(work + (int64_t)SLICE * LD)};
 	double loss = 0;
 #if GRAD
 	if (!ACC && c->env->T == 0)
@@ -58,16 +64,16 @@ void KERNEL(const RtCall *c)
 		const float *x = (const float *)c->arg[0] + h.t0 * D, *w = c->arg[1];
 		h.rows = c->env->T - h.t0 < SLICE ? c->env->T - h.t0 : SLICE;
 		Gemm forward = {.form = 0, .m = h.rows, .n = V, .k = D, .a = x, .b = w, .c = h.logits, .lda = D,
-		                .ldb = D, .ldc = V};
+		                .ldb = D, .ldc = LD};
 		gemm_run(c, &forward, gemm_same, 1, h.rows, V);
 		rt_parallel(c->pool, h.rows, softmax_row, &h);
 		for (int64_t r = 0; r < h.rows; r++)
 			loss += h.loss[r];
 #if GRAD
 		Gemm dx = {.form = 1, .m = h.rows, .n = D, .k = V, .a = h.logits, .b = w,
-		           .c = (float *)c->arg[4] + h.t0 * D, .lda = V, .ldb = D, .ldc = D};
+		           .c = (float *)c->arg[4] + h.t0 * D, .lda = LD, .ldb = D, .ldc = D};
 		Gemm dw = {.form = 2, .acc = ACC || h.t0 > 0, .m = V, .n = D, .k = h.rows, .a = h.logits, .b = x, .c = c->arg[5],
-		           .lda = V, .ldb = D, .ldc = D};
+		           .lda = LD, .ldb = D, .ldc = D};
 		gemm_run(c, &dx, gemm_same, 1, h.rows, D);
 		gemm_run(c, &dw, gemm_same, 1, V, D);
 #endif
