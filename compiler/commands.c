@@ -72,7 +72,7 @@ int command_run(const Options *o)
 	VEC(char *) argv = {0};
 	int status = 0;
 	if (!file_exists(script)) {
-		fprintf(stderr, "error: %s is no build folder: there is no %s\nhelp: make one with `glmc build MODEL.glm "
+		fprintf(stderr, "glmc: error: %s is no build folder: there is no %s\nhelp: make one with `glmc build MODEL.glm "
 		                "--recipe R.yaml -o %s`\n", o->operands.v[0], script, o->operands.v[0]);
 		return ST_INPUT;
 	}
@@ -83,7 +83,7 @@ int command_run(const Options *o)
 	vec_push(a, &argv, (char *)NULL);
 	pid_t pid = start_launcher(argv.v);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
-		fprintf(stderr, "error: cannot start %s: %s\n", script, strerror(errno));
+		fprintf(stderr, "glmc: error: cannot start %s: %s\n", script, strerror(errno));
 		return ST_ENV;
 	}
 	arena_free(a);

@@ -63,6 +63,24 @@ Comp *comp_new(Arena *a, const Options *o)
 
 /* ---- inputs ---- */
 
+/* `--word` is no option of glmc: a key of the recipe, then? Exit status 2 when it cannot be one. */
+static bool check_overrides(Comp *c)
+{
+	for (uint32_t i = 0; i < c->opt->overrides.n; i++) {
+		const char *key = c->opt->overrides.v[i].key;
+		bool ok = recipe_has(key) || strchr(key, '.');
+		if (!ok)
+			unknown_option(key);
+		else if (!c->opt->recipe)
+			ok = usage_error("--%s changes a recipe: give one with --recipe", key);
+		if (!ok) {
+			c->status = ST_USAGE;
+			return false;
+		}
+	}
+	return true;
+}
+
 static bool override(Comp *c)
 {
 	bool ok = true;
@@ -76,28 +94,50 @@ static DType named_dtype(const char *name, DType otherwise)
 	return strcmp(name, "float32") == 0 ? DT_f32 : strcmp(name, "bfloat16") == 0 ? DT_bf16 : otherwise;
 }
 
-/* torch_dtype `auto` is the configuration's, else bfloat16; compute follows storage unless given. */
-static void read_dtypes(Comp *c)
+/* What `auto` means: the dtype of the configuration, bfloat16 when it has none. */
+static bool automatic_dtype(Comp *c, DType *t)
 {
-	DType usual = named_dtype(c->config && c->config->dtype ? c->config->dtype : "", DT_bf16);
+	const char *given = c->config ? c->config->dtype : NULL;
+	*t = DT_bf16;
+	if (!given || strcmp(recipe_text(c->recipe, "model.torch_dtype"), "auto") != 0 ||
+	    dtype_parse(strcmp(given, "float32") == 0 ? "f32" : strcmp(given, "bfloat16") == 0 ? "bf16" : "", t))
+		return true;
+	diag_error(c->diag, (Span){0}, "the dtype `%s` of %s is not supported", given, c->opt->config);
+	diag_help(c->diag, "set model.torch_dtype to float32 or bfloat16");
+	return false;
+}
+
+/* Compute follows storage unless given; what AutoModel can make differ from it must not. */
+static bool read_dtypes(Comp *c)
+{
+	static const char *const follow[] = {"distributed.mp_policy.output_dtype", "distributed.pipeline.dtype"};
+	DType usual;
+	if (!automatic_dtype(c, &usual))
+		return false;
 	c->storage = named_dtype(recipe_text(c->recipe, "model.torch_dtype"), usual);
 	c->compute = named_dtype(recipe_text(c->recipe, "distributed.mp_policy.param_dtype"), c->storage);
+	for (size_t i = 0; i < LEN(follow); i++) {
+		if (named_dtype(recipe_text(c->recipe, follow[i]), c->compute) == c->compute)
+			continue;
+		diag_error(c->diag, recipe_span(c->recipe, follow[i]), "`%s` is %s, but the model computes in %s", follow[i],
+		           recipe_text(c->recipe, follow[i]), c->compute == DT_f32 ? "float32" : "bfloat16");
+		diag_help(c->diag, "leave it out: it follows distributed.mp_policy.param_dtype");
+		return false;
+	}
+	return true;
 }
 
 static bool read_target(Comp *c)
 {
 	const char *t = c->opt->target;
 	c->cuda = strcmp(recipe_text(c->recipe, "dist_env.backend"), "nccl") == 0;
-	if (t && strcmp(t, "host") != 0 && strcmp(t, "cuda") != 0) {
-		diag_error(c->diag, (Span){0}, "--target is host or cuda, not %s", t);
-		return false;
-	}
 	if (t)
 		c->cuda = strcmp(t, "cuda") == 0;
 	const char *name = c->cuda ? "h100.dev" : "host.dev";
 	bool given = !recipe_null(c->recipe, "glmc.device");
-	return device_load(c->arena, c->diag, given ? recipe_text(c->recipe, "glmc.device")
-	                                            : path_join(c->arena, c->install.devices, name), &c->device);
+	return device_load(c->arena, c->diag, recipe_span(c->recipe, "glmc.device"),
+	                   given ? recipe_text(c->recipe, "glmc.device") : path_join(c->arena, c->install.devices, name),
+	                   &c->device);
 }
 
 /* What the table of keys has and this version does not do is an error, never passed over. */
@@ -133,6 +173,8 @@ void driver_default_mesh(Comp *c)
 bool driver_read(Comp *c)
 {
 	const Options *o = c->opt;
+	if (!check_overrides(c))
+		return false;
 	add_input(c, o->operands.v[0]);
 	if (o->config) {
 		add_input(c, o->config);
@@ -146,10 +188,9 @@ bool driver_read(Comp *c)
 	c->recipe = recipe_load(c->arena, c->diag, o->recipe);
 	if (!c->recipe || !override(c) || diag_errors(c->diag))
 		return false;
-	read_dtypes(c);
 	if (!o->quiet)
 		recipe_notes(c->recipe);
-	return read_target(c) && check_done(c) && mesh_from_recipe(c->recipe, o->world, &c->mesh);
+	return read_dtypes(c) && read_target(c) && check_done(c) && mesh_from_recipe(c->recipe, o->world, &c->mesh);
 }
 
 /* ---- text forms ---- */
@@ -284,7 +325,7 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static const char *find_pass(const Comp *c, const char *name)
+static const char *find_pass(Comp *c, const char *name)
 {
 	const char *names[LEN(passes)];
 	for (size_t i = 0; i < LEN(passes); i++) {
@@ -293,16 +334,32 @@ static const char *find_pass(const Comp *c, const char *name)
 			return names[i];
 	}
 	const char *near = closest(name, names, LEN(passes));
-	diag_error(c->diag, (Span){0}, "unknown pass `%s`", name);
-	diag_help(c->diag, near ? "did you mean `%s`?" : "`glmc --passes` lists them", near);
+	fprintf(stderr, "glmc: unknown pass `%s`\n", name);
+	fprintf(stderr, near ? "help: did you mean `%s`?\n" : "help: `glmc --passes` lists them\n", near);
+	c->status = ST_USAGE;
 	return NULL;
+}
+
+static bool check_letters(Comp *c)
+{
+	for (const char *l = c->opt->letters ? c->opt->letters : ""; *l; l++) {
+		bool known = false;
+		for (size_t i = 0; i < LEN(passes); i++)
+			known |= passes[i].letter == *l;
+		if (known)
+			continue;
+		fprintf(stderr, "glmc: -d: there is no pass `%c`\nhelp: `glmc --passes` lists them\n", *l);
+		c->status = ST_USAGE;
+		return false;
+	}
+	return true;
 }
 
 bool driver_run(Comp *c, const char *last)
 {
 	double start = now();
 	const char *stop = c->opt->stop_after ? find_pass(c, c->opt->stop_after) : last;
-	if (!stop)
+	if (!stop || !check_letters(c))
 		return false;
 	for (size_t i = 0; i < LEN(passes); i++) {
 		const Pass *p = &passes[i];

@@ -14,10 +14,7 @@ static int version(void)
 /* Commands on a model need one operand that names it. */
 static bool one_operand(const Options *o, const char *what)
 {
-	if (o->operands.n == 1)
-		return true;
-	fprintf(stderr, "glmc: `%s` takes one %s\nhelp: `glmc --help` lists commands and options\n", o->command, what);
-	return false;
+	return o->operands.n == 1 || usage_error("`%s` takes one %s", o->command, what);
 }
 
 static int on_model(Comp *c)
@@ -29,7 +26,7 @@ static int on_model(Comp *c)
 	if (!one_operand(c->opt, "model file"))
 		return ST_USAGE;
 	if (!check && !c->opt->recipe) {
-		fprintf(stderr, "glmc: `%s` needs --recipe R.yaml\n", command);
+		usage_error("`%s` needs --recipe R.yaml", command);
 		return ST_USAGE;
 	}
 	if (!driver_read(c))
@@ -48,13 +45,28 @@ static int on_folder(const Comp *c)
 {
 	const Options *o = c->opt;
 	bool inspect = strcmp(o->command, "inspect") == 0;
+	if (o->overrides.n) {
+		if (strcmp(o->command, "run") == 0)
+			usage_error("--%s stands before the folder: options of the ranks follow it", o->overrides.v[0].key);
+		else
+			unknown_option(o->overrides.v[0].key);
+		return ST_USAGE;
+	}
 	if (strcmp(o->command, "report") == 0)
 		return one_operand(o, "build folder") ? command_report(c) : ST_USAGE;
 	if (inspect ? o->operands.n < 1 || o->operands.n > 2 : !o->operands.n) {
-		fprintf(stderr, "glmc: `%s` takes a build folder\n", o->command);
+		usage_error("`%s` takes a build folder%s", o->command, inspect ? " and perhaps a kernel" : "");
 		return ST_USAGE;
 	}
 	return inspect ? command_inspect(o) : command_run(o);
+}
+
+static int doctor(const Comp *c)
+{
+	const Options *o = c->opt;
+	bool ok = o->overrides.n ? unknown_option(o->overrides.v[0].key)
+	                         : !o->operands.n || usage_error("`doctor` takes no operand");
+	return ok ? command_doctor(c) : ST_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -76,7 +88,7 @@ int main(int argc, char **argv)
 	else if (is_on_folder(o.command))
 		status = on_folder(c);
 	else if (strcmp(o.command, "doctor") == 0)
-		status = command_doctor(c);
+		status = doctor(c);
 	else
 		status = on_model(c);
 	arena_free(arena);

@@ -1,11 +1,14 @@
 /* options.c - see options.h. A `--word` that is no option of glmc overrides the recipe. */
 #include "options.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
+
+enum { MAX_NUMBER = 1 << 20 };
 
 typedef enum Kind { TEXT, NUMBER, FLAG } Kind;
 
@@ -54,11 +57,36 @@ static const OptionInfo *find_option(const char *name, size_t n)
 	return NULL;
 }
 
-static bool usage_error(const char *fmt, const char *what)
+bool usage_error(const char *fmt, ...)
 {
+	va_list ap;
+	va_start(ap, fmt);
 	fprintf(stderr, "glmc: ");
-	fprintf(stderr, fmt, what);
+	vfprintf(stderr, fmt, ap);
 	fprintf(stderr, "\nhelp: `glmc --help` lists commands and options\n");
+	va_end(ap);
+	return false;
+}
+
+bool unknown_option(const char *name)
+{
+	const char *names[LEN(table)];
+	for (size_t i = 0; i < LEN(table); i++)
+		names[i] = table[i].name;
+	const char *near = closest(name, names, LEN(table));
+	if (!near)
+		return usage_error("unknown option --%s", name);
+	fprintf(stderr, "glmc: unknown option --%s\nhelp: did you mean `--%s`?\n", name, near);
+	return false;
+}
+
+/* Is `value` one of `a|b|c`? */
+static bool among(const char *choices, const char *value)
+{
+	size_t n = strlen(value);
+	for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+		if (n && strcspn(at, "|") == n && strncmp(at, value, n) == 0)
+			return true;
 	return false;
 }
 
@@ -71,12 +99,13 @@ static bool set_option(Options *o, const OptionInfo *info, const char *value)
 	}
 	if (info->kind == TEXT) {
 		*(const char **)field = value;
-		return true;
+		return !strchr(info->argument, '|') || among(info->argument, value) ||
+		       usage_error("--%s is one of %s, not `%s`", info->name, info->argument, value);
 	}
-	*(long *)field = strtol(value, &end, 10);
-	if (*end || end == value || *(long *)field <= 0)
-		return usage_error("not a positive number: %s", value);
-	return true;
+	long number = strtol(value, &end, 10);
+	*(long *)field = number;
+	return (!*end && end != value && number > 0 && number <= MAX_NUMBER) ||
+	       usage_error("--%s is a number from 1 to %d, not `%s`", info->name, MAX_NUMBER, value);
 }
 
 static bool long_option(Arena *a, Options *o, int argc, char **argv, int *at)

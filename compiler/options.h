@@ -26,4 +26,9 @@ bool options_parse(Arena *a, Options *o, int argc, char **argv);
 
 void options_help(void);
 
+/* usage_error - "glmc: ..." and where to read on; false. unknown_option - the same for --name, with what
+ * it was meant to be. */
+bool usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+bool unknown_option(const char *name);
+
 #endif

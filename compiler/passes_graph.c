@@ -20,6 +20,10 @@ bool pass_parse(Comp *c)
 
 bool pass_check(Comp *c)
 {
+	const char *architecture = c->config ? c->config->architecture : NULL;
+	if (architecture && strcmp(architecture, c->program->model->name.s) != 0)
+		diag_warn(c->diag, c->program->model->name.span, "this model is `%s`, %s is of `%s`",
+		          c->program->model->name.s, c->opt->config, architecture);
 	return resolve_program(c->arena, c->diag, c->program);
 }
 

@@ -110,19 +110,19 @@ int command_report(const Comp *c)
 	char *page = file_read(a, path_join(a, c->install.templates, "report.html"), NULL);
 	Text source = {0}, out = {0};
 	if (!plan || !manifest) {
-		fprintf(stderr, "error: %s is no build folder: it lacks plan.json or manifest.json\n"
+		fprintf(stderr, "glmc: error: %s is no build folder: it lacks plan.json or manifest.json\n"
 		                "help: make one with `glmc build`\n", dir);
 		return ST_INPUT;
 	}
 	if (!page || !sources(a, dir, manifest, &source)) {
-		fprintf(stderr, "error: %s\n", page ? "the manifest or a kernel source is damaged" : "report.html is not installed");
+		fprintf(stderr, "glmc: error: %s\n", page ? "the manifest or a kernel source is damaged" : "report.html is not installed");
 		text_free(&source);
 		return page ? ST_INPUT : ST_ENV;
 	}
 	fill(&out, page, plan, manifest, source.s);
 	bool ok = file_write(to, out.s, out.n, false);
 	if (!ok)
-		fprintf(stderr, "error: cannot write %s: %s\n", to, strerror(errno));
+		fprintf(stderr, "glmc: error: cannot write %s: %s\n", to, strerror(errno));
 	text_free(&source);
 	text_free(&out);
 	return ok ? ST_OK : ST_MEMORY;

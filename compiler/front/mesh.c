@@ -34,7 +34,8 @@ static bool ranks(const Recipe *r, long world, Mesh *m)
 		              m->pp);
 	m->dp = m->world / m->pp;
 	if (!recipe_null(r, "distributed.dp_size") && recipe_int(r, "distributed.dp_size") != m->dp)
-		return REJECT("distributed.dp_size", NULL, "dp_size is %lld, but %d ranks with pp_size %d leave %d",
+		return REJECT("distributed.dp_size", "leave dp_size out, or change --world",
+		              "dp_size is %lld, but %d ranks with pp_size %d leave %d",
 		              (long long)recipe_int(r, "distributed.dp_size"), m->world, m->pp, m->dp);
 	if (m->dp % m->ep)
 		return REJECT("distributed.ep_size", "give another --world",
@@ -58,7 +59,9 @@ static bool batches(const Recipe *r, Mesh *m)
 		              (long long)global, (long long)local, m->dp);
 	m->docs = (int)micro;
 	if (global / (local * m->dp) * (local / micro) > 65536)
-		return REJECT("step_scheduler.global_batch_size", NULL, "a step has more than 65536 microbatches");
+		return REJECT("step_scheduler.global_batch_size", "lower it, or raise pp_microbatch_size",
+		              "a step of %lld microbatches is too long: at most 65536",
+		              (long long)(global / (local * m->dp) * (local / micro)));
 	m->microbatches = (int)(local / micro);
 	m->runs = (int)(global / (local * m->dp));
 	if (m->pp > 1 && m->microbatches < m->pp)

@@ -323,6 +323,11 @@ Recipe *recipe_load(Arena *a, Diag *d, const char *path)
 	return recipe_parse(a, d, path, text, n);
 }
 
+bool recipe_has(const char *key)
+{
+	return rt_key_find(key) >= 0 || rt_key_is_section(key);
+}
+
 bool recipe_override(Recipe *r, const char *key, const char *value)
 {
 	return set_value(r, (Span){0}, (Span){0}, key, value);

@@ -34,6 +34,9 @@ Recipe *recipe_parse(Arena *a, Diag *d, const char *path, const char *text, size
 /* recipe_override - sets a key from the command line; false after diag_error. */
 bool recipe_override(Recipe *r, const char *key, const char *value);
 
+/* recipe_has - is there such a key or section? */
+bool recipe_has(const char *key);
+
 /* recipe_notes - lists once what is accepted without effect. */
 void recipe_notes(const Recipe *r);
 

@@ -42,13 +42,13 @@ static const char *read_line(Device *out, char *line, bool *seen)
 	return "unknown key; a device has memory_bytes, reserve_bytes, flops, link_bytes, link_us";
 }
 
-bool device_load(Arena *a, Diag *d, const char *path, Device *out)
+bool device_load(Arena *a, Diag *d, Span at, const char *path, Device *out)
 {
 	size_t n = 0;
 	char *text = file_read(a, path, &n);
 	bool seen[LEN(fields)] = {false};
 	if (!text) {
-		diag_error(d, (Span){0}, "cannot read the device file %s: %s", path, strerror(errno));
+		diag_error(d, at, "cannot read the device file %s: %s", path, strerror(errno));
 		return false;
 	}
 	uint32_t file = diag_add_source(d, path, arena_strndup(a, text, n), (uint32_t)n);
@@ -58,10 +58,10 @@ bool device_load(Arena *a, Diag *d, const char *path, Device *out)
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = 0;
-		Span at = {file, (uint32_t)(line - text), (uint32_t)(line - text) + 1};
+		Span here = {file, (uint32_t)(line - text), (uint32_t)(line - text) + 1};
 		const char *wrong = read_line(out, line, seen);
 		if (wrong) {
-			diag_error(d, at, "%s", wrong);
+			diag_error(d, here, "%s", wrong);
 			return false;
 		}
 	}

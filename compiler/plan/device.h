@@ -19,6 +19,6 @@ typedef struct Device {
 } Device;
 
 /* device_load - false after diag_error. */
-bool device_load(Arena *a, Diag *d, const char *path, Device *out);
+bool device_load(Arena *a, Diag *d, Span at, const char *path, Device *out);
 
 #endif

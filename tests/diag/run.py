@@ -72,8 +72,8 @@ class Suite:
         amounts of memory, numbers of instructions."""
         for key, value in self.words.items():
             text = text.replace(value, "{%s}" % key)
-        text = re.sub(r"(?<= )\d+\.\d{3}(?=[ ,:\n])", "N", text)
-        return re.sub(r"(?<=instruction )\d+", "N", text)
+        lines = [re.sub(r" \d+\.\d{3}\b", " N", line) if " GB" in line else line for line in text.split("\n")]
+        return re.sub(r"(?<=instruction )\d+", "N", "\n".join(lines))
 
     def run(self, folder, name):
         cwd = os.path.join(HERE, folder)

@@ -1,0 +1,1 @@
+glmc check {models}/glm5_tiny.glm --config ../inputs/llama.json

@@ -1,0 +1,1 @@
+glmc check ../inputs/small.glm --config ../inputs/sizes.json

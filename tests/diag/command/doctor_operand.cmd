@@ -1,0 +1,1 @@
+glmc doctor now

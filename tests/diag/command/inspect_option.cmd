@@ -1,0 +1,1 @@
+glmc inspect missing --jsn

@@ -1,0 +1,1 @@
+glmc check --from=elf x.rp

@@ -1,0 +1,1 @@
+glmc plan {models}/glm5_tiny.glm --recipe ../config/rope_odd.json

@@ -1,0 +1,1 @@
+glmc report missing -o {work}/never.html

@@ -1,0 +1,1 @@
+glmc run --steps 3 missing
