@@ -44,7 +44,8 @@ static bool read_list(RtScan *s, Tokens *t, int64_t high, bool ignore, char err[
 		if (!rt_scan_int(s, &x))
 			return false;
 		if ((x < 0 || x >= high) && !(ignore && x == -100)) {
-			snprintf(err, 300, "token %lld is not in the vocabulary of %lld", (long long)x, (long long)high);
+			snprintf(err, 300, "%s %lld is not in the vocabulary of %lld%s", ignore ? "label" : "token",
+			         (long long)x, (long long)high, ignore ? ", nor -100" : "");
 			return false;
 		}
 		if (!push(t, x)) {
@@ -67,7 +68,7 @@ static bool read_row(const RtDataOptions *o, const char *line, size_t n, Tokens 
 		ok = rt_scan_key(&s, key, sizeof key);
 		bool is_ids = ok && strcmp(key, "input_ids") == 0, is_labels = ok && strcmp(key, "labels") == 0;
 		if ((is_ids && has_ids) || (is_labels && has_labels)) {
-			snprintf(err, 300, "`%s` stands there twice", key);
+			snprintf(err, 300, "`%s` stands here twice", key);
 			return false;
 		}
 		if (is_ids)
@@ -121,12 +122,17 @@ static bool read_file(RtData *d, FILE *f, char err[400])
 		ok = read_row(&d->o, line, (size_t)n, &ids, &labels, what);
 		d->n += ok;
 	}
+	if (ok && ferror(f)) {
+		snprintf(err, 400, "cannot read the dataset %.200s: %s", d->o.path, strerror(errno));
+		what[0] = 0;
+		ok = false;
+	}
 	free(line);
 	d->ids = ids.v;
 	d->labels = labels.v;
 	if (d->n)
 		d->begin[d->n] = ids.n;
-	if (!ok)
+	if (!ok && what[0])
 		snprintf(err, 400, "%.200s:%lld: %.150s", d->o.path, (long long)number, what);
 	return ok;
 }

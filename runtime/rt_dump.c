@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "rt_safetensors.h"
 #include "rt_store.h"
@@ -29,15 +30,6 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const Item *)a)->name, ((const Item *)b)->name);
 }
 
-static void expert_name(char *out, size_t size, const char *pattern, int e)
-{
-	const char *hit = strstr(pattern, "{e}");
-	if (e < 0 || !hit)
-		snprintf(out, size, "%s", pattern);
-	else
-		snprintf(out, size, "%.*s%d%s", (int)(hit - pattern), pattern, e, hit + 3);
-}
-
 static int64_t count_items(const RtProg *p)
 {
 	int64_t n = 0;
@@ -54,7 +46,7 @@ static void own_items(const RtProg *p, Item *out)
 			Item *it = out++;
 			*it = (Item){.pp_rank = p->pp_rank, .tensor = i, .expert = e, .ndim = t->ndim, .elems = 1,
 			             .dtype = (int)t->stored, .held = t->unit >= 0, .grad = t->grad};
-			expert_name(it->name, sizeof it->name, t->name, e);
+			rt_expert_name(it->name, sizeof it->name, t->name, e);
 			for (int d = 0; d < t->ndim; d++) {
 				it->dim[d] = t->dim[d];
 				it->elems *= t->dim[d];
@@ -197,11 +189,18 @@ static void open_dump(Rt *rt, RtStWriter *w, const char *name, const Item *items
 		memcpy(t->dim, items[i].dim, sizeof items[i].dim);
 		t->elems = items[i].elems;
 	}
-	mkdir(rt->dump_dir, 0777);
 	snprintf(path, sizeof path, "%s/%s.safetensors", rt->dump_dir, name);
 	if (!rt_st_create(w, path, list, m, err))
 		rt_fail(rt, errno == ENOSPC ? RT_EMEMORY : RT_EDATA, "%s", err);
 	free(list);
+}
+
+void rt_dump_open(Rt *rt)
+{
+	if (rt->rank != 0 || rt->dump_step < 0)
+		return;
+	if ((mkdir(rt->dump_dir, 0777) != 0 && errno != EEXIST) || access(rt->dump_dir, W_OK) != 0)
+		rt_fail(rt, RT_EDATA, "cannot write to %s: %s", rt->dump_dir, strerror(errno));
 }
 
 void rt_dump(Rt *rt, bool grads)

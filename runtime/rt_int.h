@@ -29,6 +29,7 @@ struct Rt {
 	RtPiece *own_part, *list_part;   /* [experts_max] of an exchange, see rt_route.c */
 	int64_t **load;          /* per balance: [experts] slots routed from this rank's tokens in this step */
 	RtChoice *choice;        /* NULL: choices are neither recorded nor replayed */
+	struct RtSt *checkpoint; /* open until its weights are read; NULL for from_config */
 	RtData *data;
 	RtBatch batch;           /* rows of this step: per microbatch documents and positions */
 	int64_t step;            /* optimizer step, from 0 */
@@ -75,17 +76,23 @@ int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n);
 _Noreturn void rt_not_finite(Rt *rt, double loss, double norm);
 
 /* rt_metrics.c */
-void rt_metrics_open(Rt *rt);
+void rt_metrics_open(Rt *rt);    /* an empty training.jsonl; ends the run when it cannot be written */
+void rt_metrics_start(Rt *rt);   /* the clock of the first step */
 void rt_metrics_step(Rt *rt, double loss, double norm, int64_t label_tokens, int64_t tokens,
                      int64_t all_tokens);
 
-/* rt_weights.c: reads or makes the parameters this rank owns; ends the run on a wrong checkpoint. */
-void rt_weights_check(Rt *rt);
-void rt_weights_load(Rt *rt);
+/* rt_checkpoint.c: opens the checkpoint; ends the run when it is not one of this program's model. */
+void rt_checkpoint_open(Rt *rt);
 /* Folder of the checkpoint, NULL for from_config. */
 const char *rt_checkpoint_dir(Rt *rt);
+/* Name of expert e (-1: none) of a stack: its number in place of "{e}". */
+void rt_expert_name(char *out, size_t size, const char *pattern, int64_t e);
+
+/* rt_weights.c: reads or makes the parameters this rank owns. */
+void rt_weights_load(Rt *rt);
 
 /* rt_dump.c */
+void rt_dump_open(Rt *rt);       /* ends the run when the folder cannot be written */
 void rt_dump(Rt *rt, bool grads);
 
 #endif

@@ -44,21 +44,27 @@ typedef struct Args {
 	const char *record, *replay;     /* selections */
 } Args;
 
-static _Noreturn void usage(const char *what, const char *arg)
+static _Noreturn void usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static _Noreturn void usage(const char *fmt, ...)
 {
-	fprintf(stderr, "%s %s\nhelp: --help lists the options of a rank\n", what, arg);
+	va_list ap;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nhelp: --help lists the options of a rank\n");
 	exit(RT_EUSAGE);
 }
 
 static void override(Rt *rt, const char *path, const char *value)
 {
 	char err[RT_KEY_ERR];
+	if (!strchr(path, '.') && rt_key_find(path) < 0 && !rt_key_is_section(path))
+		usage("unknown option --%s", path);
 	char *text = rt_key_override(path, value, err);
 	RtProg *p = rt->p;
-	if (!text) {
-		fprintf(stderr, "%s\n", err);
-		exit(RT_EUSAGE);
-	}
+	if (!text)
+		usage("%s", err);
 	for (int i = 0; i < p->nsetting; i++)
 		if (strcmp(p->settings[i].key, path) == 0) {
 			free(p->settings[i].value);
@@ -81,7 +87,7 @@ static bool named(int argc, char **argv, int *i, const char *name, const char **
 	if (argv[*i][n])
 		return false;
 	if (*i + 1 == argc)
-		usage(name, "needs a value");
+		usage("%s needs a value", name);
 	*value = argv[++*i];
 	return true;
 }
@@ -100,7 +106,7 @@ static Args parse_args(Rt *rt, int argc, char **argv)
 			override(rt, "step_scheduler.max_steps", value);
 		} else if (named(argc, argv, &i, "--dump-step", &value)) {
 			if (!rt_text_int(value, &a.dump_step) || a.dump_step < 0)
-				usage("--dump-step takes the number of a step, not", value);
+				usage("--dump-step is the number of a step, not `%s`", value);
 		} else if (named(argc, argv, &i, "--dump-dir", &value)) {
 			a.dump_dir = value;
 		} else if (named(argc, argv, &i, "--record-selections", &value)) {
@@ -112,11 +118,11 @@ static Args parse_args(Rt *rt, int argc, char **argv)
 			free(path);
 			i--;
 		} else {
-			usage("unknown option", argv[i]);
+			usage("unknown option `%s`", argv[i]);
 		}
 	}
 	if (a.dump_step >= 0 && !a.dump_dir)
-		usage("--dump-step needs", "--dump-dir DIR");
+		usage("--dump-step needs --dump-dir DIR");
 	return a;
 }
 
@@ -265,7 +271,7 @@ static void train(Rt *rt)
 	RtLr lr = rt_lr_new(rt, steps);
 	double power1 = 1, power2 = 1, beta[2] = {0.9, 0.999};
 	rt_value_floats(rt_setting(rt, "optimizer.betas"), beta, 2);
-	rt_metrics_open(rt);
+	rt_metrics_start(rt);
 	for (rt->step = 0; rt->step < steps; rt->step++) {
 		power1 *= beta[0];
 		power2 *= beta[1];
@@ -293,7 +299,9 @@ int main(int argc, char **argv)
 	rt->trace = getenv("RT_TRACE") != NULL;
 	check_machine(rt);
 	open_data(rt);
-	rt_weights_check(rt);
+	rt_checkpoint_open(rt);
+	rt_metrics_open(rt);
+	rt_dump_open(rt);
 	join(rt);
 	rt_comm_where(rt->comm, -1, "reading weights");
 	reserve(rt);

@@ -38,7 +38,6 @@ static double now(void)
 void rt_metrics_open(Rt *rt)
 {
 	char name[4096];
-	rt->last_time = now();
 	if (rt->rank != 0)
 		return;
 	make_folder(rt_setting(rt, "checkpoint.checkpoint_dir"));
@@ -47,6 +46,11 @@ void rt_metrics_open(Rt *rt)
 	if (!f)
 		rt_fail(rt, errno == ENOSPC ? RT_EMEMORY : RT_EDATA, "cannot write %s: %s", name, strerror(errno));
 	fclose(f);
+}
+
+void rt_metrics_start(Rt *rt)
+{
+	rt->last_time = now();
 }
 
 static void timestamp(char out[80])

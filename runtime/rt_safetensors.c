@@ -32,42 +32,81 @@ static bool read_shape(RtScan *s, RtStTensor *t)
 	t->elems = 1;
 	for (bool more = rt_scan_open(s, '['); more; more = rt_scan_next(s, ']')) {
 		int64_t d;
-		if (!rt_scan_int(s, &d) || d < 0 || t->ndim == 8 || (d && t->elems > ((int64_t)1 << 48) / d))
+		if (!rt_scan_int(s, &d))
 			return false;
+		if (d < 0 || t->ndim == 8 || (d && t->elems > ((int64_t)1 << 48) / d)) {
+			s->error = "a shape that cannot be";
+			return false;
+		}
 		t->dim[t->ndim++] = d;
 		t->elems *= d;
 	}
 	return !s->error;
 }
 
-static bool read_tensor(RtScan *s, RtStTensor *t, uint64_t base, uint64_t file_bytes)
+static bool read_offsets(RtScan *s, int64_t at[2])
 {
-	char key[32];
-	int64_t at[2] = {-1, -1};
 	int n = 0;
-	for (bool more = rt_scan_open(s, '{'); more; more = rt_scan_next(s, '}')) {
-		if (!rt_scan_key(s, key, sizeof key))
-			return false;
-		if (strcmp(key, "dtype") == 0) {
-			if (!rt_scan_string(s, t->dtype, sizeof t->dtype))
-				return false;
-		} else if (strcmp(key, "shape") == 0) {
-			if (t->ndim || !read_shape(s, t))
-				return false;
-		} else if (strcmp(key, "data_offsets") == 0) {
-			for (bool other = rt_scan_open(s, '['); other; other = rt_scan_next(s, ']'))
-				if (n == 2 || !rt_scan_int(s, &at[n++]))
-					return false;
-		} else if (!rt_scan_skip(s)) {
+	for (bool other = rt_scan_open(s, '['); other; other = rt_scan_next(s, ']')) {
+		if (n == 2) {
+			s->error = "data_offsets are two numbers";
 			return false;
 		}
+		if (!rt_scan_int(s, &at[n++]))
+			return false;
+	}
+	return !s->error;
+}
+
+/* The members of an entry; what is missing stays empty. */
+static bool read_members(RtScan *s, RtStTensor *t, int64_t at[2])
+{
+	char key[32];
+	bool ok = true, shape = false;
+	for (bool more = rt_scan_open(s, '{'); ok && more; more = ok && rt_scan_next(s, '}')) {
+		ok = rt_scan_key(s, key, sizeof key);
+		if (!ok)
+			break;
+		if (strcmp(key, "dtype") == 0) {
+			ok = rt_scan_string(s, t->dtype, sizeof t->dtype);
+		} else if (strcmp(key, "shape") == 0 && !shape) {
+			shape = true;
+			ok = read_shape(s, t);
+		} else if (strcmp(key, "data_offsets") == 0) {
+			ok = read_offsets(s, at);
+		} else {
+			ok = rt_scan_skip(s);
+		}
+	}
+	if (ok && !s->error && !shape)
+		s->error = "an entry without shape";
+	return ok && !s->error;
+}
+
+/* One entry of a header whose data begins at byte `base`; false with a message without the name. */
+static bool read_tensor(RtScan *s, RtStTensor *t, uint64_t base, uint64_t file_bytes, char err[RT_ST_ERR])
+{
+	int64_t at[2] = {-1, -1};
+	if (!read_members(s, t, at)) {
+		snprintf(err, RT_ST_ERR, "header byte %zu: %s", s->at + 1, s->error);
+		return false;
 	}
 	int size = dtype_bytes(t->dtype);
-	if (s->error || n != 2 || !size || at[0] < 0 || at[1] < at[0] ||
-	    (uint64_t)at[1] > file_bytes - base || at[1] - at[0] != t->elems * size)
-		return false;
-	t->begin = base + (uint64_t)at[0];
-	return true;
+	if (!size)
+		snprintf(err, RT_ST_ERR, "the dtype `%s` is not known", t->dtype);
+	else if (at[0] < 0 || at[1] < at[0])
+		snprintf(err, RT_ST_ERR, "data_offsets [%lld, %lld] are no range", (long long)at[0], (long long)at[1]);
+	else if (at[1] - at[0] != t->elems * size)
+		snprintf(err, RT_ST_ERR, "has %lld bytes, its dtype and shape take %lld", (long long)(at[1] - at[0]),
+		         (long long)(t->elems * size));
+	else if ((uint64_t)at[1] > file_bytes - base)
+		snprintf(err, RT_ST_ERR, "ends at byte %llu of a file of %llu: the file is cut off",
+		         (unsigned long long)(base + (uint64_t)at[1]), (unsigned long long)file_bytes);
+	else {
+		t->begin = base + (uint64_t)at[0];
+		return true;
+	}
+	return false;
 }
 
 static int by_name(const void *a, const void *b)
@@ -92,20 +131,27 @@ bool rt_st_parse(RtSt *s, int file, const char *header, uint64_t header_bytes, u
 		if (s->n == cap) {
 			cap = cap * 2 + 64;
 			RtStTensor *more_room = realloc(s->tensors, (size_t)cap * sizeof *more_room);
-			if (!more_room)
+			if (!more_room) {
+				snprintf(err, RT_ST_ERR, "out of memory");
 				return false;
+			}
 			s->tensors = more_room;
 		}
 		RtStTensor t = {.file = file};
-		if (!read_tensor(&scan, &t, 8 + header_bytes, file_bytes)) {
-			snprintf(err, RT_ST_ERR, "tensor %.200s has a damaged entry (header byte %zu)", name, scan.at);
+		char why[RT_ST_ERR];
+		if (!read_tensor(&scan, &t, 8 + header_bytes, file_bytes, why)) {
+			snprintf(err, RT_ST_ERR, "tensor %.150s: %.200s", name, why);
 			return false;
 		}
 		t.name = strdup(name);
+		if (!t.name) {
+			snprintf(err, RT_ST_ERR, "out of memory");
+			return false;
+		}
 		s->tensors[s->n++] = t;
 	}
 	if (scan.error || !rt_scan_end(&scan)) {
-		snprintf(err, RT_ST_ERR, "header byte %zu: %s", scan.at, scan.error ? scan.error : "more after the header");
+		snprintf(err, RT_ST_ERR, "header byte %zu: %s", scan.at + 1, scan.error ? scan.error : "more after the header");
 		return false;
 	}
 	return true;
@@ -166,34 +212,48 @@ static bool open_file(RtSt *s, const char *path, char err[RT_ST_ERR])
 	return ok;
 }
 
-/* The files an index names, each once. */
+/* A file that an index names: it stands in the folder itself; each is opened once. */
+static bool open_named(RtSt *s, const char *dir, const char *file, char err[RT_ST_ERR])
+{
+	char path[4096];
+	if (strchr(file, '/')) {
+		snprintf(err, RT_ST_ERR, "%.150s/model.safetensors.index.json: `%.150s` is no file of this folder", dir, file);
+		return false;
+	}
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	for (int i = 0; i < s->nfile; i++)
+		if (strcmp(s->files[i], path) == 0)
+			return true;
+	return open_file(s, path, err);
+}
+
+static bool open_map(RtSt *s, const char *dir, RtScan *scan, char err[RT_ST_ERR])
+{
+	char key[512], file[512];
+	for (bool item = rt_scan_open(scan, '{'); item; item = rt_scan_next(scan, '}'))
+		if (!rt_scan_key(scan, key, sizeof key) || !rt_scan_string(scan, file, sizeof file) ||
+		    !open_named(s, dir, file, err))
+			return false;
+	return !scan->error;
+}
+
 static bool open_index(RtSt *s, const char *dir, const char *text, size_t n, char err[RT_ST_ERR])
 {
 	RtScan scan = rt_scan(text, n);
-	char key[512], file[512], path[4096];
-	bool ok = true;
+	char key[512];
+	bool ok = true, mapped = false;
+	err[0] = 0;
 	for (bool more = rt_scan_open(&scan, '{'); ok && more; more = ok && rt_scan_next(&scan, '}')) {
 		ok = rt_scan_key(&scan, key, sizeof key);
-		if (ok && strcmp(key, "weight_map") != 0) {
-			ok = rt_scan_skip(&scan);
-			continue;
-		}
-		for (bool item = ok && rt_scan_open(&scan, '{'); ok && item; item = ok && rt_scan_next(&scan, '}')) {
-			ok = rt_scan_key(&scan, key, sizeof key) && rt_scan_string(&scan, file, sizeof file);
-			bool known = false;
-			snprintf(path, sizeof path, "%s/%s", dir, file);
-			for (int i = 0; i < s->nfile; i++)
-				known |= strcmp(s->files[i], path) == 0;
-			if (ok && (strchr(file, '/') || !known))
-				ok = !strchr(file, '/') && open_file(s, path, err);
-			if (!ok)
-				return false;
-		}
+		bool map = ok && strcmp(key, "weight_map") == 0;
+		mapped |= map;
+		ok = ok && (map ? open_map(s, dir, &scan, err) : rt_scan_skip(&scan));
 	}
-	if (!ok || scan.error)
-		snprintf(err, RT_ST_ERR, "%s/model.safetensors.index.json: byte %zu: %s", dir, scan.at,
-		         scan.error ? scan.error : "damaged");
-	return ok && !scan.error;
+	if (scan.error)
+		snprintf(err, RT_ST_ERR, "%.150s/model.safetensors.index.json: byte %zu: %s", dir, scan.at + 1, scan.error);
+	else if (ok && !mapped)
+		snprintf(err, RT_ST_ERR, "%.150s/model.safetensors.index.json has no `weight_map`", dir);
+	return ok && mapped && !scan.error;
 }
 
 RtSt *rt_st_open(const char *dir, char err[RT_ST_ERR])
@@ -278,13 +338,17 @@ static void widen(const char *dtype, const void *raw, int64_t n, float *out)
 			out[i] = from_f16(half[i]);
 }
 
+bool rt_st_readable(const RtStTensor *t)
+{
+	return strcmp(t->dtype, "F32") == 0 || strcmp(t->dtype, "BF16") == 0 || strcmp(t->dtype, "F16") == 0;
+}
+
 bool rt_st_read(const RtSt *s, const RtStTensor *t, int64_t first, int64_t n, float *out, char err[RT_ST_ERR])
 {
 	int size = dtype_bytes(t->dtype);
 	uint64_t raw[PIECE / 2];
-	if (strcmp(t->dtype, "F32") != 0 && strcmp(t->dtype, "BF16") != 0 && strcmp(t->dtype, "F16") != 0) {
-		snprintf(err, RT_ST_ERR, "%.150s: tensor %.150s is %s; float32, bfloat16 and float16 can be read",
-		         s->files[t->file], t->name, t->dtype);
+	if (!rt_st_readable(t)) {
+		snprintf(err, RT_ST_ERR, "%.150s: tensor %.150s is %s", s->files[t->file], t->name, t->dtype);
 		return false;
 	}
 	for (int64_t at = 0; at < n; at += PIECE) {

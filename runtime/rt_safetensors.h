@@ -43,6 +43,9 @@ bool rt_st_parse(RtSt *s, int file, const char *header, uint64_t header_bytes, u
 
 const RtStTensor *rt_st_find(const RtSt *s, const char *name);
 
+/* rt_st_readable - has a dtype that rt_st_read knows. */
+bool rt_st_readable(const RtStTensor *t);
+
 /* rt_st_read - elements first .. first+n of a tensor as float32. False with a message. */
 bool rt_st_read(const RtSt *s, const RtStTensor *t, int64_t first, int64_t n, float *out,
                 char err[RT_ST_ERR]);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "rt_value.h"
+
 RtScan rt_scan(const char *text, size_t n)
 {
 	return (RtScan){.text = text, .n = n};
@@ -222,4 +224,37 @@ bool rt_scan_value(RtScan *s, const char **begin, size_t *size)
 bool rt_scan_end(RtScan *s)
 {
 	return peek(s) < 0 && !s->error;
+}
+
+static bool equal_numbers(const char *a, size_t n, const char *b)
+{
+	double x, y;
+	char copy[64];
+	if (n >= sizeof copy)
+		return false;
+	memcpy(copy, a, n);
+	copy[n] = 0;
+	return rt_text_float(copy, &x) && rt_text_float(b, &y) && x == y;
+}
+
+bool rt_json_equal(const char *a, size_t n, const char *b)
+{
+	bool inside = false;     /* of a text, in both alike */
+	size_t i = 0;
+	if (equal_numbers(a, n, b))
+		return true;
+	for (;; i++, b++) {
+		while (!inside && i < n && a[i] && strchr(" \t\r\n", a[i]))
+			i++;
+		while (!inside && *b && strchr(" \t\r\n", *b))
+			b++;
+		if (i == n || !*b || a[i] != *b)
+			return i == n && !*b;
+		if (*b == '\\' && inside && i + 1 < n && b[1] == a[i + 1]) {
+			i++;
+			b++;
+		} else if (*b == '"') {
+			inside = !inside;
+		}
+	}
 }

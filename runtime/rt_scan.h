@@ -41,6 +41,10 @@ bool rt_scan_skip(RtScan *s);
 /* rt_scan_value - skips a value and gives its text without blanks around it. */
 bool rt_scan_value(RtScan *s, const char **begin, size_t *size);
 
+/* rt_json_equal - the value a[n] equals the value b: numbers by value, all else by text, where blanks
+ * between tokens do not count. */
+bool rt_json_equal(const char *a, size_t n, const char *b);
+
 /* rt_scan_end - true when nothing but blanks is left. */
 bool rt_scan_end(RtScan *s);
 
