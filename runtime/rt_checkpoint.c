@@ -92,7 +92,7 @@ static char *read_whole(const char *path, size_t *n)
 static const char *wanted(const RtProg *p, const char *key, bool *built)
 {
 	static const struct { const char *key, *only, *size; } keys[] = {
-#define ONLY(name, value) {name, value, name},
+#define ONLY(name, size, value) {name, value, size},
 #define SIZE(name, size) {name, NULL, size},
 #define NONE(name)
 #include "grammar/config.def"

@@ -18,16 +18,16 @@
 /* A size given from outside: by a config.json or by the recipe. */
 typedef enum SizeKind {
 	SIZE_INT, SIZE_FLOAT, SIZE_BOOL, SIZE_STRING, SIZE_NONE, SIZE_STRINGS, SIZE_INTS,
-	SIZE_OTHER               /* nothing that a size can be */
+	SIZE_OBJECT, SIZE_TOO_LARGE      /* no size can be that */
 } SizeKind;
 
-/* What it means when the model does not declare the size. */
-typedef enum SizeUnless {
-	UNLESS_IGNORED,          /* nothing */
-	UNLESS_UNUSED,           /* a size of other models: a warning */
-	UNLESS_UNKNOWN,          /* a key of no model: a warning with `near` */
-	UNLESS_WRONG             /* the model computes as `only` says: an error */
-} SizeUnless;
+/* What happens to a value whose name the model does not declare. */
+typedef enum SizeMeaning {
+	MEANS_SIZE,              /* a warning when it comes from a config.json */
+	MEANS_ONLY,              /* an error unless it equals `only` */
+	MEANS_NOTHING,
+	MEANS_UNKNOWN            /* a warning */
+} SizeMeaning;
 
 typedef struct SizeValue {
 	const char *name;
@@ -38,11 +38,11 @@ typedef struct SizeValue {
 	const char *const *strings;   /* SIZE_STRINGS */
 	const int64_t *ints;     /* SIZE_INTS */
 	uint32_t n;              /* elements of a list */
-	Span span;               /* where it is given, for messages; file 0: nowhere */
+	SizeMeaning meaning;
+	const char *key;         /* its name in the config.json */
+	const char *json, *only; /* the value as it stands there; MEANS_ONLY: the one that is supported */
+	Span span, key_span;     /* where it is given, for messages; file 0: nowhere */
 	bool from_config;        /* by --config (else by the recipe) */
-	SizeUnless unless;
-	const char *key, *text;  /* as written, for messages */
-	const char *only, *near;
 } SizeValue;
 
 typedef struct LowerOptions {

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../runtime/rt_scan.h"
 #include "lower_int.h"
 
 static Value from_outside(Lower *l, const SizeValue *s)
@@ -23,9 +24,6 @@ static Value from_outside(Lower *l, const SizeValue *s)
 		return value_string(arena_strdup(l->arena, s->s));
 	case SIZE_NONE:
 		return (Value){.kind = VK_NONE};
-	case SIZE_OTHER:
-		lower_error(l, s->span, "`%s` is a number, a text or a list of one kind", s->key);
-		return value_error();
 	default:
 		v.list = ARENA_ARRAY(l->arena, Value, s->n + 1);
 		for (uint32_t i = 0; i < s->n; i++)
@@ -60,12 +58,17 @@ static void add_size(Lower *l, const SizeDef *def)
 {
 	const SizeValue *s = given(l, def->name.s);
 	Value v = lower_expr(l, def->value);
-	if (s && !(s->kind == SIZE_NONE && v.kind == VK_LIST)) {
+	if (s && (s->kind == SIZE_OBJECT || s->kind == SIZE_TOO_LARGE)) {
+		lower_error(l, s->span, s->kind == SIZE_OBJECT
+		                            ? "`%s` is a number, a text, or a list of texts or of integers"
+		                            : "the number given for `%s` is too large", s->key);
+		v = value_error();
+	} else if (s && !(s->kind == SIZE_NONE && v.kind == VK_LIST)) {
 		Value usual = v;
 		v = from_outside(l, s);
 		if (v.kind == VK_FLOAT && usual.kind == VK_INT && v.u.f == floor(v.u.f) && fabs(v.u.f) < 0x1p53)
 			v = value_int((int64_t)v.u.f);
-		if (usual.kind != VK_ERROR && v.kind != VK_ERROR && !fits(&v, &usual))
+		if (usual.kind != VK_ERROR && !fits(&v, &usual))
 			misfit(l, def, s, &v, &usual);
 		if (v.kind == VK_INT && usual.kind == VK_FLOAT)
 			v = value_float((double)v.u.i);
@@ -76,22 +79,30 @@ static void add_size(Lower *l, const SizeDef *def)
 	map_set(&l->size_index, def->name.s, l->nsizes++);
 }
 
-/* A size of the configuration that the model does not have: it may be another one's. */
-static void unused(Lower *l, const SizeValue *s)
+static void unknown_key(Lower *l, const SizeValue *s)
 {
-	switch (s->unless) {
-	case UNLESS_IGNORED:
-		break;
-	case UNLESS_UNUSED:
-		diag_warn(l->diag, s->span, "model `%s` has no size `%s`", l->prog->model->name.s, s->name);
-		break;
-	case UNLESS_UNKNOWN:
-		diag_warn(l->diag, s->span, "unknown key `%s` is passed over", s->key);
-		if (s->near)
-			diag_help(l->diag, "did you mean `%s`?", s->near);
-		break;
-	case UNLESS_WRONG:
-		lower_error(l, s->span, "`%s` is %.80s, only %s is supported", s->key, s->text, s->only);
+	const char **names = ARENA_ARRAY(l->arena, const char *, l->nsizes + 1);
+	for (uint32_t i = 0; i < l->nsizes; i++)
+		names[i] = l->sizes[i].name;
+	const char *near = closest(s->key, names, l->nsizes);
+	diag_warn(l->diag, s->key_span, "unknown key `%s` is passed over", s->key);
+	if (near)
+		diag_help(l->diag, "did you mean `%s`?", near);
+}
+
+/* Values that the model does not declare: what changes the mathematics must be as the models have it. */
+static void check_unused(Lower *l)
+{
+	for (uint32_t i = 0; i < l->opt->nsizes; i++) {
+		const SizeValue *s = &l->opt->sizes[i];
+		if (!s->from_config || map_get(&l->size_index, s->name, NULL))
+			continue;
+		if (s->meaning == MEANS_UNKNOWN)
+			unknown_key(l, s);
+		else if (s->meaning == MEANS_SIZE)
+			diag_warn(l->diag, s->key_span, "model `%s` has no size `%s`", l->prog->model->name.s, s->name);
+		else if (s->meaning == MEANS_ONLY && !rt_json_equal(s->json, strlen(s->json), s->only))
+			lower_error(l, s->span, "`%s` is %.80s, only %s is supported", s->key, s->json, s->only);
 	}
 }
 
@@ -103,8 +114,6 @@ void lower_sizes(Lower *l)
 	l->sizes = ARENA_ARRAY(l->arena, SizeSlot, m->sizes.n + 1);
 	for (uint32_t i = 0; i < m->sizes.n; i++)
 		add_size(l, &m->sizes.v[i]);
-	for (uint32_t i = 0; i < l->opt->nsizes; i++)
-		if (!map_get(&l->size_index, l->opt->sizes[i].name, NULL))
-			unused(l, &l->opt->sizes[i]);
+	check_unused(l);
 	l->frame = NULL;
 }
