@@ -20,7 +20,10 @@ static bool compile_host(Comp *c)
 	}
 	c->cc.quiet = c->opt->quiet;
 	c->objects = ARENA_ARRAY(c->arena, const char *, c->kernels.kernels.n + 1);
-	return host_cc_objects(&c->cc, &c->kernels, c->objects);
+	if (host_cc_objects(&c->cc, &c->kernels, c->objects))
+		return true;
+	c->status = c->cc.full ? ST_MEMORY : ST_ENV;
+	return false;
 }
 
 /* Tensor cores multiply bfloat16; exact float32 is the host target's. */
@@ -103,9 +106,12 @@ static const char *default_dir(const Comp *c)
 bool pass_write(Comp *c)
 {
 	BuildDir b = {.a = c->arena, .d = c->diag, .kernels = &c->kernels, .objects = c->objects, .plans = c->plans,
-	              .inputs = c->inputs.v, .ninputs = c->inputs.n, .cuda = c->cuda, .binaries = c->binaries};
+	              .inputs = c->inputs.v, .ninputs = c->inputs.n, .status = &c->status, .cuda = c->cuda,
+	              .binaries = c->binaries};
 	b.dir = c->opt->out ? c->opt->out : default_dir(c);
 	b.image = !c->cuda ? host_cc_image(&c->cc, &c->kernels, c->objects) : c->binaries ? c->install.rank_cuda : NULL;
+	if (!b.image && !c->cuda)
+		c->status = c->cc.full ? ST_MEMORY : ST_ENV;
 	Text plan = {0};
 	plan_json(c, &plan);
 	b.plan = plan.s;

@@ -8,6 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "status.h"
+
+int status_of_errno(int error, int other)
+{
+	return error == ENOSPC || error == EDQUOT || error == EFBIG || error == ENOMEM ? ST_MEMORY : other;
+}
+
 char *file_read(Arena *a, const char *path, size_t *size)
 {
 	struct stat st;

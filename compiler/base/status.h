@@ -14,4 +14,7 @@ enum Status {
 	ST_BUG = 70     /* a fault of ours */
 };
 
+/* status_of_errno - 7 when memory or disk is used up, else `other`. */
+int status_of_errno(int error, int other);
+
 #endif

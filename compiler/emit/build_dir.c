@@ -10,10 +10,12 @@
 #include "../../runtime/rt_trailer.h"
 #include "../base/file.h"
 #include "../base/map.h"
+#include "../base/status.h"
 #include "build_text.h"
 
 static bool failed(const BuildDir *b, const char *path)
 {
+	*b->status = status_of_errno(errno, ST_INPUT);
 	diag_error(b->d, (Span){0}, "cannot write %s: %s", path, strerror(errno));
 	return false;
 }

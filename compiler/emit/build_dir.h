@@ -22,6 +22,7 @@ typedef struct BuildDir {
 	const char *plan;        /* plan.json */
 	const BuildInput *inputs;
 	uint32_t ninputs;
+	int *status;             /* exit status of a failure: 7 when the disk is full */
 } BuildDir;
 
 /* build_dir_write - kernels, programs, rank files (hard links per pipeline rank), launch scripts,

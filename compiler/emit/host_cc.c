@@ -88,8 +88,12 @@ static Job start_kernel(HostCc *h, const Kernel *k, uint32_t index)
 	j.source = arena_printf(h->a, "%s/%s.%ld.c", h->cache, k->name, (long)getpid());
 	j.log = arena_printf(h->a, "%s/%s.%ld.log", h->cache, k->name, (long)getpid());
 	j.temp = arena_printf(h->a, "%s/%s.%ld.o", h->cache, k->name, (long)getpid());
-	if (!file_write(j.source, k->source, strlen(k->source), false))
-		ice("cannot write %s: %s", j.source, strerror(errno));
+	if (!file_write(j.source, k->source, strlen(k->source), false)) {
+		h->full = status_of_errno(errno, ST_OK) != ST_OK;
+		diag_error(h->d, (Span){0}, "cannot write %s: %s", j.source, strerror(errno));
+		j.pid = -1;
+		return j;
+	}
 	VEC(char *) argv = {0};
 	vec_push(h->a, &argv, (char *)(uintptr_t)h->cc);
 	for (uint32_t i = 0; i < LEN(kernel_flags); i++)
@@ -153,8 +157,11 @@ bool host_cc_objects(HostCc *h, const KernelSet *ks, const char **objects)
 		}
 		while (running == h->jobs)
 			ok = wait_one(h, ks, jobs, &running, objects) && ok;
-		if (ok)
-			jobs[running++] = start_kernel(h, &ks->kernels.v[i], i);
+		if (ok) {
+			jobs[running] = start_kernel(h, &ks->kernels.v[i], i);
+			ok = jobs[running].pid > 0;
+			running += ok;
+		}
 		if (bar)
 			fprintf(stderr, "\rcompile   kernel %u of %u ", i + 1, ks->kernels.n);
 	}
@@ -200,7 +207,8 @@ static void add_arg(void *ctx, char *word)
 static bool link_image(HostCc *h, const char *table, const char *const *objects, uint32_t n,
                        const char *image)
 {
-	const char *log = arena_printf(h->a, "%s.log", image), *temp = arena_printf(h->a, "%s.tmp", image);
+	const char *log = arena_printf(h->a, "%s.%ld.log", image, (long)getpid());
+	const char *temp = arena_printf(h->a, "%s.%ld.tmp", image, (long)getpid());
 	Args args = {.a = h->a};
 	add_arg(&args, (char *)(uintptr_t)h->cc);
 	add_arg(&args, (char *)(uintptr_t)"-O1");
@@ -245,8 +253,13 @@ const char *host_cc_image(HostCc *h, const KernelSet *ks, const char *const *obj
 		return image;
 	const char *source = arena_printf(h->a, "%s.%ld.c", image, (long)getpid());
 	kernel_table(ks, &table);
-	bool ok = file_write(source, table.s, table.n, false) &&
-	          link_image(h, source, objects, ks->kernels.n, image);
+	bool ok = file_write(source, table.s, table.n, false);
+	if (ok) {
+		ok = link_image(h, source, objects, ks->kernels.n, image);
+	} else {
+		h->full = status_of_errno(errno, ST_OK) != ST_OK;
+		diag_error(h->d, (Span){0}, "cannot write %s: %s", source, strerror(errno));
+	}
 	text_free(&table);
 	unlink(source);
 	return ok ? image : NULL;

@@ -22,6 +22,7 @@ typedef struct HostCc {
 	uint32_t compiled, cached;
 	int jobs;                /* compiler processes at a time */
 	bool quiet;
+	bool full;               /* the disk is: why the last call failed */
 } HostCc;
 
 /* host_cc_init - finds compiler, templates and cache. False after a message: exit status 3. */
@@ -29,7 +30,8 @@ bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const cha
                   const char *library, const char *link_flags);
 
 /* host_cc_objects - compiles what the cache lacks; objects[i] is the path of kernel i's object.
- * False after a message that shows the compiler's output and the model line of the kernel. */
+ * False after a message that shows the compiler's output and the model line of the kernel: exit status
+ * 3, or 7 when `full`. */
 bool host_cc_objects(HostCc *h, const KernelSet *ks, const char **objects);
 
 /* host_cc_image - links objects and runtime to an executable without a program; its path in the
