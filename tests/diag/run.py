@@ -28,9 +28,12 @@ RUN = {
     "gir": "glmc check --from=gir {file}",
     "command": None,
     "rank": None,
-    "data": "{one}/rank-000 --dataset.path_or_dataset={file}",
-    "checkpoint": None,
+    "data": "build/rank-000 --dataset.path_or_dataset={file}",
+    "checkpoint": "build/rank-000 --model.pretrained_model_name_or_path={checkpoint}",
 }
+# Cases of these run in a folder that holds a build folder of one rank, its checkpoint and its rows,
+# and the input.
+RANKS = ("rank", "data", "checkpoint")
 INPUTS = (".glm", ".gir", ".yaml", ".json", ".jsonl", ".cmd", ".edit")
 
 
@@ -58,30 +61,32 @@ class Suite:
         return RUN[folder]
 
     def fill(self, text, name, folder):
-        """{file}, {models}, {work}: paths; {one}, {four}: build folders of one and of four ranks."""
-        text = text.replace("{file}", name)
-        for key in ("one", "four"):
-            if "{%s}" % key in text:
-                text = text.replace("{%s}" % key, self.ranks.folder(key))
+        """{file}: the input; {checkpoint}: made of it; {four}: a folder like that of the cases of
+        ranks, of four ranks; {models}, {work}: folders; {glmc}: the compiler."""
+        text = text.replace("{file}", name).replace("{glmc}", self.ranks.glmc)
+        if "{checkpoint}" in text:
+            text = text.replace("{checkpoint}", self.ranks.checkpoint(os.path.join(HERE, folder, name)))
+        if "{four}" in text:
+            text = text.replace("{four}", self.ranks.folder("four"))
         for key, value in self.words.items():
             text = text.replace("{%s}" % key, value)
         return text
 
     def plain(self, text):
         """Output without what differs from machine to machine, or changes with every plan: paths,
-        amounts of memory, numbers of instructions."""
+        amounts of memory, numbers of instructions, names of kernels."""
         for key, value in self.words.items():
             text = text.replace(value, "{%s}" % key)
         lines = [re.sub(r" \d+\.\d{3}\b", " N", line) if " GB" in line else line for line in text.split("\n")]
-        return re.sub(r"(?<=instruction )\d+", "N", "\n".join(lines))
+        text = re.sub(r"(?<=instruction )\d+", "N", "\n".join(lines))
+        return re.sub(r"(?<=kernels/)\w+", "NAME", text)
 
     def run(self, folder, name):
         cwd = os.path.join(HERE, folder)
-        if folder == "checkpoint":
-            line = "{one}/rank-000 --model.pretrained_model_name_or_path=" + self.ranks.checkpoint(cwd, name)
-        else:
-            line = self.command_line(folder, name)
-        words = shlex.split(self.fill(line, name, folder))
+        if folder in RANKS:
+            cwd = self.ranks.folder("one")
+            shutil.copy(os.path.join(HERE, folder, name), cwd)
+        words = shlex.split(self.fill(self.command_line(folder, name), name, folder))
         env = dict(os.environ)
         while "=" in words[0]:
             key, value = words.pop(0).split("=", 1)

@@ -1,0 +1,1 @@
+HF_HOME=/missing build/rank-000 --model.pretrained_model_name_or_path=zai-org/GLM-5

@@ -1,0 +1,1 @@
+build/rank-000 --dataset.path_or_dataset=checkpoint

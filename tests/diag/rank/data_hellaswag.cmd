@@ -1,0 +1,1 @@
+build/rank-000 --dataset._target_=nemo_automodel.components.datasets.llm.hellaswag.HellaSwag

@@ -1,0 +1,1 @@
+build/rank-000 --steps 1 --dump-step 0 --dump-dir /proc/none

@@ -1,0 +1,1 @@
+build/rank-000 --checkpoint.checkpoint_dir=/proc/none

@@ -1,0 +1,1 @@
+build/rank-000 now

@@ -1,0 +1,1 @@
+build/rank-000 --optimizer.lr=fast

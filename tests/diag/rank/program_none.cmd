@@ -1,0 +1,1 @@
+sh -c 'cp build/rank-000 {work}/bare && truncate -s -16 {work}/bare && {work}/bare'

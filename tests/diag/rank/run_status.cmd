@@ -1,0 +1,1 @@
+glmc run build --dataset.path_or_dataset=missing.jsonl

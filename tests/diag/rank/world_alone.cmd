@@ -1,0 +1,1 @@
+{four}/build/rank-000

@@ -1,0 +1,1 @@
+OMPI_COMM_WORLD_RANK=first OMPI_COMM_WORLD_SIZE=4 {four}/build/rank-000
