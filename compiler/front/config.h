@@ -12,7 +12,7 @@ typedef struct Config {
 } Config;
 
 /* config_load - NULL after diag_error. Every key gives a size; what becomes of those that the model does
- * not have is in SizeValue.unless: keys that change the mathematics (another scoring_func, biases, tied
+ * not have is in SizeValue.meaning: keys that change the mathematics (another scoring_func, biases, tied
  * embeddings) are errors then, keys without meaning here are passed over, unknown ones warned of. */
 Config *config_load(Arena *a, Diag *d, const char *path);
 Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size_t n);
