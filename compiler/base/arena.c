@@ -18,7 +18,8 @@ struct Chunk {
 
 struct Arena {
 	Chunk *top;
-	Arena *adopted, *sibling;        /* arenas that go with this one; the next of those */
+	Arena *parent, *children;        /* the first child */
+	Arena *before, *after;           /* its neighbours among its parent's children */
 };
 
 enum { CHUNK_BYTES = 1 << 18 };
@@ -38,25 +39,39 @@ Arena *arena_new(void)
 	return must_calloc(sizeof(Arena));
 }
 
+Arena *arena_child(Arena *parent)
+{
+	Arena *a = arena_new();
+	a->parent = parent;
+	a->after = parent->children;
+	if (a->after)
+		a->after->before = a;
+	parent->children = a;
+	return a;
+}
+
+static void leave_parent(Arena *a)
+{
+	if (a->after)
+		a->after->before = a->before;
+	if (a->before)
+		a->before->after = a->after;
+	else if (a->parent)
+		a->parent->children = a->after;
+}
+
 void arena_free(Arena *a)
 {
 	if (!a)
 		return;
-	for (Arena *child = a->adopted, *next; child; child = next) {
-		next = child->sibling;
-		arena_free(child);
-	}
+	while (a->children)
+		arena_free(a->children);
+	leave_parent(a);
 	for (Chunk *c = a->top, *next; c; c = next) {
 		next = c->next;
 		free(c);
 	}
 	free(a);
-}
-
-void arena_adopt(Arena *a, Arena *child)
-{
-	child->sibling = a->adopted;
-	a->adopted = child;
 }
 
 void *arena_alloc(Arena *a, size_t size)

@@ -13,10 +13,11 @@
 typedef struct Arena Arena;
 
 Arena *arena_new(void);
-void arena_free(Arena *a);
 
-/* arena_adopt - from now on `child` is freed with `a`. */
-void arena_adopt(Arena *a, Arena *child);
+/* arena_child - an arena that dies with `parent`, or before when it is freed by itself. */
+Arena *arena_child(Arena *parent);
+
+void arena_free(Arena *a);
 
 /* arena_alloc - `size` zeroed bytes, aligned to 16. */
 void *arena_alloc(Arena *a, size_t size);

@@ -15,6 +15,7 @@ struct Diag {
 	Arena *arena;
 	VEC(Source) sources;
 	uint32_t errors;
+	bool quiet;
 };
 
 Diag *diag_new(Arena *a)
@@ -22,6 +23,11 @@ Diag *diag_new(Arena *a)
 	Diag *d = ARENA_NEW(a, Diag);
 	d->arena = a;
 	return d;
+}
+
+void diag_quiet(Diag *d)
+{
+	d->quiet = true;
 }
 
 uint32_t diag_add_source(Diag *d, const char *path, const char *text, uint32_t len)
@@ -80,6 +86,8 @@ static void report(const Diag *d, Span s, const char *kind, const char *fmt, va_
 {
 	const Source *src = diag_source(d, s.file);
 	uint32_t line = 0, col = 0;
+	if (d->quiet)
+		return;
 	fflush(stdout);
 	if (src) {
 		diag_line_col(d, s, &line, &col);
@@ -97,7 +105,7 @@ static void report(const Diag *d, Span s, const char *kind, const char *fmt, va_
 void diag_error(Diag *d, Span s, const char *fmt, ...)
 {
 	va_list ap;
-	if (d->errors == MAX_ERRORS) {
+	if (d->errors == MAX_ERRORS && !d->quiet) {
 		fprintf(stderr, "glmc: %d errors, stopping here\n", MAX_ERRORS);
 		exit(ST_INPUT);
 	}
@@ -126,7 +134,8 @@ void diag_note(Diag *d, Span s, const char *fmt, ...)
 void diag_help(Diag *d, const char *fmt, ...)
 {
 	va_list ap;
-	(void)d;
+	if (d->quiet)
+		return;
 	va_start(ap, fmt);
 	fprintf(stderr, "help: ");
 	vfprintf(stderr, fmt, ap);

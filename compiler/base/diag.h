@@ -33,6 +33,9 @@ typedef struct Diag Diag;
 
 Diag *diag_new(Arena *a);
 
+/* diag_quiet - from now on nothing is printed, and the process does not end after 20 errors. */
+void diag_quiet(Diag *d);
+
 /* diag_add_source - registers a file's text (kept, not copied); returns its Span.file. */
 uint32_t diag_add_source(Diag *d, const char *path, const char *text, uint32_t len);
 const Source *diag_source(const Diag *d, uint32_t file);

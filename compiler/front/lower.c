@@ -89,10 +89,11 @@ void lower_note_sizes(Lower *l, const Expr *e)
 
 bool lower_step(Lower *l, Span at)
 {
-	if (++l->steps <= MAX_STEPS)
+	uint64_t most = l->opt->steps_max ? l->opt->steps_max : MAX_STEPS;
+	if (++l->steps <= most)
 		return true;
 	if (!l->stopped)
-		lower_error(l, at, "the model takes more than %d steps to evaluate", MAX_STEPS);
+		lower_error(l, at, "the model takes more than %llu steps to evaluate", (unsigned long long)most);
 	l->stopped = true;
 	return false;
 }

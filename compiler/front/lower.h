@@ -51,6 +51,7 @@ typedef struct LowerOptions {
 	int64_t s_max;           /* longest document, tokens: the width of selections */
 	const SizeValue *sizes;  /* later ones win */
 	uint32_t nsizes;
+	uint64_t steps_max;      /* expressions evaluated in all; 0: MAX_STEPS */
 } LowerOptions;
 
 /* Limits against hostile input. */

@@ -31,7 +31,7 @@ typedef struct Carry {
 
 /* What is being lowered: the entry, one layer, or the exit. */
 typedef struct Part {
-	Arena *arena;            /* of the graph and its lists */
+	Arena *arena;            /* of the graph and its lists: a child of Lower.arena */
 	Graph *g;                /* outputs so far: PORT_LOSS, PORT_BALANCE */
 	VEC(WeightDecl) weights;
 	VEC(Val) weight_vals;    /* OP_weight node of each, NO_VAL: none so far */

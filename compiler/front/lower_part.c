@@ -62,7 +62,7 @@ static char *part_key(const Part *p)
 
 static Part *part_new(Lower *l, int layer, const char *prefix)
 {
-	Arena *a = arena_new();
+	Arena *a = arena_child(l->arena);
 	Part *p = ARENA_NEW(a, Part);
 	p->arena = a;
 	p->g = graph_new(a, "part");
@@ -153,7 +153,6 @@ static void add_part(Lower *l, Parts *parts)
 		in.cls = parts->parts.n;
 		map_set(&parts->index, key, in.cls);
 		vec_push(l->arena, &parts->parts, p);
-		arena_adopt(l->arena, p->arena);
 		parts->nodes += p->g->nodes.n;
 	}
 	free(key);
