@@ -200,7 +200,7 @@ void rt_dump_open(Rt *rt)
 	if (rt->rank != 0 || rt->dump_step < 0)
 		return;
 	if ((mkdir(rt->dump_dir, 0777) != 0 && errno != EEXIST) || access(rt->dump_dir, W_OK) != 0)
-		rt_fail(rt, RT_EDATA, "cannot write to %s: %s", rt->dump_dir, strerror(errno));
+		rt_fail(rt, RT_EDATA, "cannot write %s/grads.safetensors: %s", rt->dump_dir, strerror(errno));
 }
 
 void rt_dump(Rt *rt, bool grads)

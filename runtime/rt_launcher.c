@@ -20,8 +20,7 @@ static const Source sources[] = {
 	{"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID"},
 };
 
-/* 1 and the number; 0: not set; -1 with a message: set to something else. */
-static int number(const char *name, int *x, char err[200])
+static int number(const char *name, int *x)
 {
 	const char *s = getenv(name);
 	char *end;
@@ -29,10 +28,18 @@ static int number(const char *name, int *x, char err[200])
 		return 0;
 	long v = strtol(s, &end, 10);
 	*x = (int)v;
-	if (*end == 0 && v >= 0 && v < 1 << 24)
-		return 1;
+	return *end == 0 && v >= 0 && v < 1 << 24;
+}
+
+/* A variable that is set, but to no number. */
+static int spoilt(const char *name, char err[200])
+{
+	const char *s = getenv(name);
+	int x;
+	if (!s || !*s || number(name, &x))
+		return 0;
 	snprintf(err, 200, "the environment variable %s is no number of a rank: `%.80s`", name, s);
-	return -1;
+	return 1;
 }
 
 int rt_comm_rank(int *rank, int *world, char err[200])
@@ -42,12 +49,12 @@ int rt_comm_rank(int *rank, int *world, char err[200])
 	*world = 1;
 	for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
 		const Source *s = &sources[i];
-		int r, w, has_rank, has_world;
+		int r, w;
 		if (s->needs && !getenv(s->needs))
 			continue;
-		if ((has_rank = number(s->rank, &r, err)) < 0 || (has_world = number(s->world, &w, err)) < 0)
+		if (spoilt(s->rank, err) || spoilt(s->world, err))
 			return 0;
-		if (!has_rank || !has_world)
+		if (!number(s->rank, &r) || !number(s->world, &w))
 			continue;
 		if (found && (r != *rank || w != *world)) {
 			snprintf(err, 200, "%s says rank %d of %d, but %s says rank %d of %d", found->name, *rank,

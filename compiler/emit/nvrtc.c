@@ -47,7 +47,7 @@ static void *open_library(void)
 	if (own && *own)
 		return dlopen(own, RTLD_NOW | RTLD_LOCAL);
 	void *lib = open_in("");
-	if (!lib && *GLMC_CUDA_LIB)
+	if (!lib && sizeof GLMC_CUDA_LIB > 1)
 		lib = open_in(GLMC_CUDA_LIB);
 	if (!lib && home && *home) {
 		snprintf(folder, sizeof folder, "%s/lib64", home);
