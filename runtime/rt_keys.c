@@ -73,7 +73,7 @@ static bool same_leaf(const char *leaf, char out[RT_KEY_ERR])
 		int found = 0;
 		for (int i = 0; i < KEYS; i++) {
 			const char *other = rt_value_leaf(table[i].path);
-			if (strlen(other) < 4 || *other == '_' || rt_word_distance(leaf, other) != allowed)
+			if (strlen(other) < 4 || *other == '_' || !rt_word_near(leaf, other, allowed))
 				continue;
 			snprintf(out, RT_KEY_ERR, "%s", table[i].path);
 			found++;
@@ -94,9 +94,8 @@ bool rt_key_closest(const char *path, char out[RT_KEY_ERR])
 		for (size_t n = strcspn(known, "."); known[n - 1] != '*'; n += 1 + strcspn(known + n + 1, ".")) {
 			char part[RT_WORD_MAX];
 			snprintf(part, sizeof part, "%.*s", (int)n, known);
-			int d = rt_word_distance(path, part);
-			if (d <= limit) {
-				limit = d - 1;
+			if (rt_word_near(path, part, limit)) {
+				limit = rt_word_distance(path, part) - 1;
 				found = true;
 				snprintf(out, RT_KEY_ERR, "%s", part);
 			}

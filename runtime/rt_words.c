@@ -29,6 +29,13 @@ int rt_word_distance(const char *a, const char *b)
 	return rows[na % 3][nb];
 }
 
+bool rt_word_near(const char *a, const char *b, int limit)
+{
+	int na = (int)strnlen(a, RT_WORD_MAX), nb = (int)strnlen(b, RT_WORD_MAX);
+	int longer = na > nb ? na - nb : nb - na;
+	return longer <= limit && rt_word_distance(a, b) <= limit;
+}
+
 int rt_word_reach(const char *word)
 {
 	int n = (int)strnlen(word, RT_WORD_MAX), reach = n / 4 > 1 ? n / 4 : 1;

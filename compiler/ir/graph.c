@@ -89,6 +89,23 @@ bool type_has_rows(const Type *t)
 	return t->rank && t->dim[0].kind != DIM_CONST;
 }
 
+bool type_possible(const Type *t)
+{
+	const int64_t most = INT64_C(1) << 48;
+	int64_t n = 1;
+	if (t->rank < 0 || t->rank > MAX_RANK)
+		return false;
+	for (int i = 0; i < t->rank; i++) {
+		const Dim *d = &t->dim[i];
+		bool ok = d->kind == DIM_CONST ? d->n >= 1 && d->n <= most / n : i == 0 && d->id < MAX_ROW_DIMS;
+		if (!ok)
+			return false;
+		if (d->kind == DIM_CONST)
+			n *= d->n;
+	}
+	return true;
+}
+
 const char *type_text(Arena *a, const Type *t)
 {
 	Text out = {0};
@@ -145,7 +162,11 @@ const char *op_check(Arena *a, Op op, const Type *in, uint32_t nin, const int64_
 	ShapeCall c = {.a = a, .op = op, .in = in, .nin = nin, .i = ints ? ints : no_ints,
 	               .f = floats ? floats : no_floats, .out = out};
 	*nout = (uint32_t)ops[op].nout;
-	return ops[op].shape(&c);
+	const char *wrong = ops[op].shape(&c);
+	for (uint32_t k = 0; !wrong && k < *nout; k++)
+		if (!type_possible(&out[k]))
+			wrong = arena_printf(a, "no value has the shape `%s`", type_text(a, &out[k]));
+	return wrong;
 }
 
 uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints,

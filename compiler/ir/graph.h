@@ -35,7 +35,7 @@ typedef struct Dim {
 	const char *name;        /* for messages: "hidden_size"; may be NULL; no part of equality */
 } Dim;
 
-enum { MAX_RANK = 4, MAX_OUT = 3, MAX_INT = 6 };
+enum { MAX_RANK = 4, MAX_OUT = 3, MAX_INT = 6, MAX_ROW_DIMS = 64 };
 
 typedef struct Type {
 	DType dtype;
@@ -50,6 +50,9 @@ Dim dim_tokens(void);
 Dim dim_rows(uint32_t id);
 int64_t type_row(const Type *t);                  /* product of the constant dimensions */
 bool type_has_rows(const Type *t);                /* first dimension is T or R */
+/* type_possible - can a value have the type? Rows stand first only, sizes are positive, and a row has
+ * at most 2^48 elements. */
+bool type_possible(const Type *t);
 /* type_text - "f32[T,hidden_size=64]" into the arena. */
 const char *type_text(Arena *a, const Type *t);
 

@@ -144,12 +144,12 @@ static bool read_dim(Arena *a, char *s, int at, Dim *d)
 		*d = dim_tokens();
 		return true;
 	}
-	if (s[0] == 'R' && at == 0 && read_number(s + 1, &n) && n >= 0 && n < 64) {
+	if (s[0] == 'R' && at == 0 && read_number(s + 1, &n) && n >= 0 && n < MAX_ROW_DIMS) {
 		*d = dim_rows((uint32_t)n);
 		return true;
 	}
 	const char *name = equals ? arena_strndup(a, s, (size_t)(equals - s)) : NULL;
-	if (!read_number(equals ? equals + 1 : s, &n) || n < 1 || n > (int64_t)1 << 40)
+	if (!read_number(equals ? equals + 1 : s, &n))
 		return false;
 	*d = dim_const(n, name);
 	return true;
@@ -169,7 +169,7 @@ static bool read_type(Arena *a, const char *word, Type *t)
 			return false;
 		t->rank++;
 	}
-	return true;
+	return type_possible(t);
 }
 
 static bool read_val(const Read *r, const char *s, Val *v)
@@ -181,15 +181,18 @@ static bool read_val(const Read *r, const char *s, Val *v)
 	return true;
 }
 
-/* "{1 2 3}" */
-static bool read_braces(char *s, double *out, int max, int *n)
+/* "{1 2 3}": integers, or with `f` floating point numbers. */
+static bool read_braces(const char *s, int64_t *i, double *f, int max)
 {
-	char *p = s + 1;
-	for (*n = 0; *p && *p != '}'; (*n)++) {
+	const char *p = s + 1;
+	for (int n = 0; *p && *p != '}'; n++) {
 		char *end;
-		if (*n == max)
+		if (n == max)
 			return false;
-		out[*n] = strtod(p, &end);
+		if (f)
+			f[n] = strtod(p, &end);
+		else
+			i[n] = strtoll(p, &end, 10);
 		if (end == p)
 			return false;
 		p = end + strspn(end, " ");
@@ -224,8 +227,6 @@ static bool find_op(const char *s, Op *op)
 /* Words between the operator and `:`. */
 static const char *read_operand(const Read *r, NodeText *t, char *s, int *braces)
 {
-	double x[MAX_INT];
-	int n;
 	if (t->op == OP_input) {
 		t->name = s;
 		return NULL;
@@ -238,16 +239,9 @@ static const char *read_operand(const Read *r, NodeText *t, char *s, int *braces
 		return *end ? "not a number" : NULL;
 	}
 	if (s[0] == '{') {
-		if (!read_braces(s, x, *braces ? 2 : MAX_INT, &n))
-			return "attributes are numbers in braces";
-		for (int k = 0; k < n; k++) {
-			if (*braces)
-				t->f[k] = x[k];
-			else
-				t->i[k] = (int64_t)x[k];
-		}
-		(*braces)++;
-		return NULL;
+		bool floats = (*braces)++ > 0;
+		return read_braces(s, t->i, floats ? t->f : NULL, floats ? 2 : MAX_INT) ? NULL
+		                                                                       : "attributes are numbers in braces";
 	}
 	if (t->nin == LEN(t->in) || !read_val(r, s, &t->in[t->nin]))
 		return "not a value that was made before";

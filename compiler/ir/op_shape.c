@@ -78,6 +78,11 @@ const char *shape_const(ShapeCall *c) { c->out[0] = scalar((DType)c->i[0]); retu
 static const char *same(ShapeCall *c)
 {
 	c->out[0] = c->in[0];
+	for (uint32_t k = 0; k < c->nin; k++) {
+		const char *wrong = want_float(c, k);
+		if (wrong)
+			return wrong;
+	}
 	if (c->nin == 2 && !type_equal(&c->in[0], &c->in[1]))
 		return arena_printf(c->a, "`%s` and `%s` do not match", type_text(c->a, &c->in[0]),
 		                    type_text(c->a, &c->in[1]));
@@ -91,7 +96,11 @@ SAME(erf) SAME(sigmoid) SAME(silu) SAME(relu) SAME(step) SAME(detach)
 const char *shape_cast(ShapeCall *c)
 {
 	c->out[0] = with_dtype(&c->in[0], (DType)c->i[0]);
-	return NULL;
+	if (c->i[0] == (int64_t)c->in[0].dtype)
+		return NULL;
+	if (c->i[0] != DT_f32 && c->i[0] != DT_bf16 && c->i[0] != DT_f64)
+		return "only floating point numbers are cast";
+	return want_float(c, 0);
 }
 
 /* ---- views ---- */
@@ -102,6 +111,8 @@ const char *shape_broadcast(ShapeCall *c)
 {
 	Type *t = &c->out[0];
 	int rank = (int)(c->i[0] & 15), rows = (int)(c->i[0] >> 4 & 15), at = 1;
+	if (rank > MAX_RANK || rows > 2 || (rows && !rank))
+		return "the attributes describe no shape";
 	*t = (Type){.dtype = c->in[0].dtype, .rank = rank};
 	for (int k = 0; k < rank; k++) {
 		if (k == 0 && rows)
@@ -129,13 +140,15 @@ const char *shape_reshape(ShapeCall *c)
 {
 	Type *t = &c->out[0];
 	int rows = type_has_rows(&c->in[0]) ? 1 : 0;
-	*t = (Type){.dtype = c->in[0].dtype, .rank = rows + (int)c->i[0]};
-	if (c->i[0] < 0 || t->rank > MAX_RANK)
+	if (c->i[0] < 0 || c->i[0] > MAX_RANK - rows)
 		return arena_printf(c->a, "at most %d dimensions", MAX_RANK);
+	*t = (Type){.dtype = c->in[0].dtype, .rank = rows + (int)c->i[0]};
 	if (rows)
 		t->dim[0] = c->in[0].dim[0];
 	for (int k = 0; k < c->i[0]; k++)
 		t->dim[rows + k] = dim_const(c->i[1 + k], NULL);
+	if (!type_possible(t))
+		return "no value has that shape";
 	if (type_row(t) == type_row(&c->in[0]))
 		return NULL;
 	return arena_printf(c->a, "`%s` has %lld elements a row, `%s` has %lld", type_text(c->a, &c->in[0]),
@@ -150,9 +163,9 @@ const char *shape_slice(ShapeCall *c)
 	Type *t = &c->out[0];
 	*t = c->in[0];
 	Dim *last = &t->dim[t->rank - 1];
-	if (c->i[0] < 0 || c->i[1] < 1 || c->i[0] + c->i[1] > last->n)
-		return arena_printf(c->a, "elements %lld to %lld of `%s` are out of range", (long long)c->i[0],
-		                    (long long)(c->i[0] + c->i[1]), type_text(c->a, &c->in[0]));
+	if (c->i[0] < 0 || c->i[1] < 1 || c->i[1] > last->n || c->i[0] > last->n - c->i[1])
+		return arena_printf(c->a, "%lld elements from %lld on of `%s` are out of range", (long long)c->i[1],
+		                    (long long)c->i[0], type_text(c->a, &c->in[0]));
 	*last = dim_const(c->i[1], NULL);
 	return NULL;
 }
@@ -281,11 +294,11 @@ const char *shape_matmul(ShapeCall *c)
 {
 	if (c->in[0].dtype != c->in[1].dtype)
 		return "the types differ";
-	if (c->i[0] != 2)
+	if (c->i[0] == 0 || c->i[0] == 1)
 		return matmul_forward(c);
-	const char *wrong = want_rank(c, 0, 2);
+	const char *wrong = c->i[0] == 2 ? want_rank(c, 0, 2) : "a product has form 0, 1 or 2";
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
-	wrong = wrong ? wrong : want_equal(c, c->in[0].dim[0], c->in[1].dim[0], "rows");
+	wrong = wrong ? wrong : want_rows(c, 1);
 	if (wrong)
 		return wrong;
 	Type *t = &c->out[0];
@@ -302,6 +315,8 @@ const char *shape_head_matmul(ShapeCall *c)
 	const Type *a = &c->in[0], *b = &c->in[1];
 	const char *wrong = want_rank(c, 0, 3);
 	wrong = wrong ? wrong : want_rank(c, 1, 3);
+	if (!wrong && (c->i[0] < 0 || c->i[0] > 2))
+		wrong = "a product has form 0, 1 or 2";
 	if (wrong)
 		return wrong;
 	Type *t = &c->out[0];
@@ -362,6 +377,8 @@ const char *shape_attention_grad(ShapeCall *c)
 
 static Type selection_type(Dim rows, int64_t seq_max)
 {
+	if (seq_max < 1 || seq_max > (int64_t)1 << 40)
+		seq_max = 0;         /* an empty dimension: refused by op_check */
 	return (Type){.dtype = DT_u32, .rank = 2, .dim = {rows, dim_const((seq_max + 31) / 32, NULL)}};
 }
 
@@ -457,6 +474,9 @@ const char *shape_embedding(ShapeCall *c)
 const char *shape_embedding_grad(ShapeCall *c)
 {
 	const char *wrong = want_rank(c, 1, 2);
+	wrong = wrong ? wrong : want_rank(c, 0, 1);
+	wrong = wrong ? wrong : want_dtype(c, 0, DT_i32);
+	wrong = wrong ? wrong : want_rows(c, 1);
 	c->out[0] = (Type){.dtype = DT_f32, .rank = 2, .dim = {dim_const(c->i[1], NULL), c->in[1].dim[1]}};
 	return wrong;
 }

@@ -1,1 +1,0 @@
-glmc plan {models}/glm5_tiny.glm --recipe ../inputs/base.yaml --distributed.pipeline.pp_schedule ZBVZeroBubble
