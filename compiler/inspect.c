@@ -186,7 +186,7 @@ static int inspect_kernel(Arena *a, const char *dir, const char *name)
 	if (print_part(a, NULL, arena_printf(a, "%s.c", base)))
 		return ST_OK;
 	if (!print_part(a, NULL, arena_printf(a, "%s.cu", base))) {
-		fprintf(stderr, "error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
+		fprintf(stderr, "glmc: error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
 		return ST_INPUT;
 	}
 	if (!print_part(a, "PTX", arena_printf(a, "%s.ptx", base)))
@@ -204,14 +204,14 @@ int command_inspect(const Options *o)
 	char *text = file_read(a, path, &n);
 	int status = ST_OK;
 	if (!text) {
-		fprintf(stderr, "error: %s is no build folder: cannot read %s\n", dir, path);
+		fprintf(stderr, "glmc: error: %s is no build folder: cannot read %s\n", dir, path);
 		status = ST_INPUT;
 	} else if (o->operands.n == 2) {
 		status = inspect_kernel(a, dir, o->operands.v[1]);
 	} else {
 		RtScan s = rt_scan(text, n);
 		if (!list(a, &s, o->tiles)) {
-			fprintf(stderr, "error: %s: byte %zu: %s\n", path, s.at, s.error);
+			fprintf(stderr, "glmc: error: %s: byte %zu: %s\n", path, s.at, s.error);
 			status = ST_INPUT;
 		}
 	}
