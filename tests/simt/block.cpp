@@ -235,12 +235,14 @@ static void drop_clocks(Block *b)
 {
 	for (Thread &t : b->threads)
 		clock_drop(t.know);
-	for (Clock *c : b->memo)
-		clock_drop(c);
-	for (Clock *c : b->fence_memo)
-		clock_drop(c);
-	for (Clock *c : b->learn_memo)
-		clock_drop(c);
+	for (Memo &m : b->memo) {
+		clock_drop(m.a);
+		clock_drop(m.b);
+		clock_drop(m.result);
+	}
+	for (Group &g : b->groups)
+		for (Product &p : g.products)
+			clock_drop(p.known);
 	for (NamedBar &n : b->bars) {
 		clock_drop(n.acc);
 		clock_drop(n.done);

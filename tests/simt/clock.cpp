@@ -84,30 +84,47 @@ static bool covers(const Clock *big, const Clock *small, u32 width)
 	return !less;
 }
 
-static void set_memo(Block *b, Clock *x, Clock *y, Clock *result)
+/* ---- what threads learn; the same step of the next thread is looked up ---- */
+
+static Memo *memo(Block *b, const Memo &m)
 {
-	Clock *now[3] = {clock_keep(x), clock_keep(y), clock_keep(result)};
-	for (int i = 0; i < 3; i++) {
-		clock_drop(b->memo[i]);
-		b->memo[i] = now[i];
-	}
+	uintptr_t hash = ((uintptr_t)m.a * 31 + (uintptr_t)m.b * 17 + m.who * 7 + m.when) * 0x9e3779b97f4a7c15u;
+	return &b->memo[hash >> 58];
 }
 
-/* The threads that leave a barrier mostly knew the same before: the last result is kept. What c says
- * of t itself is older than what t knows. */
+static bool found(const Memo *m, const Memo &key)
+{
+	return m->result && m->a == key.a && m->b == key.b && m->who == key.who && m->when == key.when;
+}
+
+/* Takes over `result`. */
+static void keep(Memo *m, const Memo &key, Clock *result)
+{
+	clock_keep(key.a);
+	clock_keep(key.b);
+	clock_drop(m->a);
+	clock_drop(m->b);
+	clock_drop(m->result);
+	*m = key;
+	m->result = result;
+}
+
+/* The threads that leave a barrier mostly knew the same before. What c says of t itself is older than
+ * what t knows. */
 void acquire(Thread *t, Clock *c)
 {
 	Block *b = t->b;
 	if (!c || c == t->know)
 		return;
-	if (b->memo[0] != t->know || b->memo[1] != c) {
+	const Memo key = {t->know, c, nullptr, 0, 0};
+	Memo *m = memo(b, key);
+	if (!found(m, key)) {
 		Clock *sum = covers(c, t->know, b->width) ? clock_keep(c) : copy_of(b, t->know);
 		if (sum != c)
 			join(sum, c, b->width);
-		set_memo(b, t->know, c, sum);
-		clock_drop(sum);
+		keep(m, key, sum);
 	}
-	set_know(t, b->memo[2]);
+	set_know(t, m->result);
 }
 
 void learn(Thread *t, u32 who, u32 when)
@@ -115,17 +132,14 @@ void learn(Thread *t, u32 who, u32 when)
 	Block *b = t->b;
 	if (!b->checked || t->know->v[who] >= when)
 		return;
-	if (b->learn_memo[0] != t->know || b->learn_who != who || b->learn_when != when) {
+	const Memo key = {t->know, nullptr, nullptr, who, when};
+	Memo *m = memo(b, key);
+	if (!found(m, key)) {
 		Clock *c = copy_of(b, t->know);
 		c->v[who] = when;
-		clock_drop(b->learn_memo[0]);
-		clock_drop(b->learn_memo[1]);
-		b->learn_memo[0] = clock_keep(t->know);
-		b->learn_memo[1] = c;
-		b->learn_who = who;
-		b->learn_when = when;
+		keep(m, key, c);
 	}
-	set_know(t, b->learn_memo[1]);
+	set_know(t, m->result);
 }
 
 void fence_all(Thread *t)
@@ -133,16 +147,25 @@ void fence_all(Thread *t)
 	Block *b = t->b;
 	if (!b->checked)
 		return;
-	if (b->fence_memo[0] != t->know) {
+	const Memo key = {t->know, t->know, nullptr, 0, 0};
+	Memo *m = memo(b, key);
+	if (!found(m, key)) {
 		Clock *c = copy_of(b, t->know);
 		memcpy(c->v + b->width, c->v, b->width * sizeof(u32));
-		clock_drop(b->fence_memo[0]);
-		clock_drop(b->fence_memo[1]);
-		b->fence_memo[0] = clock_keep(t->know);
-		b->fence_memo[1] = c;
+		keep(m, key, c);
 	}
-	set_know(t, b->fence_memo[1]);
+	set_know(t, m->result);
 	t->own_fenced = t->own++;
+}
+
+bool same_knowledge(Thread *t, Clock *c)
+{
+	if (!c)
+		return false;
+	if (c != t->know && memcmp(c->v, t->know->v, 2 * (size_t)t->b->width * sizeof(u32)))
+		return false;
+	set_know(t, c);
+	return true;
 }
 
 }

@@ -59,6 +59,13 @@ struct Clock {
 	u32 v[1];                        /* seen[width], fenced[width] */
 };
 
+/* What became of snapshot `a` by an operation with another, or with a component's time. */
+struct Memo {
+	Clock *a = nullptr, *b = nullptr, *result = nullptr;
+	u32 who = 0, when = 0;
+};
+constexpr int MEMOS = 64;
+
 Clock *clock_new(Block *b);
 Clock *clock_keep(Clock *c);
 void clock_drop(Clock *c);
@@ -68,6 +75,8 @@ u32 fenced(const Thread *t, u32 who);
 void release(Thread *t, Clock **acc);
 void acquire(Thread *t, Clock *c);
 void learn(Thread *t, u32 who, u32 when);        /* one component */
+/* same_knowledge - whether t knows what c says and no more; t then shares c. */
+bool same_knowledge(Thread *t, Clock *c);
 void fence_all(Thread *t);                       /* fence.proxy.async */
 
 /* ---- tracking of shared memory (race.cpp) ---- */
@@ -169,7 +178,7 @@ struct Product {
 	u64 a = 0, b = 0;
 	int n = 0, chain = -1, issued = 0;
 	bool ta = false, tb = false, acc = false, rs = false;
-	const Clock *known_by = nullptr; /* of the thread whose knowledge was checked last */
+	Clock *known = nullptr;          /* what was checked last: knowledge of a thread */
 	std::vector<u32> frag;           /* rs: [128][4] */
 };
 
@@ -231,10 +240,7 @@ struct Block {
 	int laziness = 0;                /* copies land early once in 2^laziness steps; 63: never */
 	/* clocks */
 	u32 width = 0;
-	Clock *memo[3] = {};             /* acquire: a, b -> result */
-	Clock *fence_memo[2] = {};       /* fence_all: a -> result */
-	Clock *learn_memo[2] = {};       /* learn: a, who, when -> result */
-	u32 learn_who = 0, learn_when = 0;
+	Memo memo[MEMOS];
 	/* tracking */
 	std::vector<Line> lines;
 	std::vector<Cell> cells;

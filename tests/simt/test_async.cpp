@@ -358,6 +358,19 @@ static void test_cp()
 	}
 }
 
+/* Without tracking, as whole programs run. */
+static void test_unchecked()
+{
+	const SimtOptions unchecked = {1, 1}, checked = {0, 0};
+	simt_configure(&unchecked);
+	test_wgmma_orders<64>();
+	test_chains();
+	test_tma_box({48, 16, 2, SIMT_SWIZZLE_128, 0});
+	test_ring();
+	test_cp();
+	simt_configure(&checked);
+}
+
 int main()
 {
 	TEST_WGMMA(8);
@@ -372,5 +385,6 @@ int main()
 	test_map_rules();
 	test_ring();
 	test_cp();
+	test_unchecked();
 	return check_done();
 }

@@ -128,6 +128,7 @@ static void execute(Block *b, Group *g)
 	if (!p.acc)
 		std::fill(c.tile.begin(), c.tile.end(), 0.f);
 	multiply(c.tile.data(), a, w, c.ld);
+	clock_drop(p.known);
 	g->products.pop_front();
 	g->executed++;
 }
@@ -204,13 +205,13 @@ static void join_chain(Thread *t, Group *g, Product *p, float *d, u32 number)
 static void check_operands(Thread *t, Group *g, Product *p, u32 number)
 {
 	Block *b = t->b;
-	if (!b->checked || p->known_by == t->know)
+	if (!b->checked || same_knowledge(t, p->known))
 		return;
 	Thread probe;
 	probe.b = b;
 	probe.id = ~0u;
 	probe.know = t->know;
-	bool first = !p->known_by;
+	bool first = !p->known;
 	auto touch = [&](u32 at, u32, u32) {
 		if (first)
 			async_read(&probe, at, 16, g->who, number + 1);
@@ -220,7 +221,8 @@ static void check_operands(Thread *t, Group *g, Product *p, u32 number)
 	if (!p->rs)
 		each_chunk(b, decode(p->a, p->ta, 64, "a"), 64, "a", touch);
 	each_chunk(b, decode(p->b, p->tb, p->n, "b"), p->n, "b", touch);
-	p->known_by = t->know;
+	clock_drop(p->known);
+	p->known = clock_keep(t->know);
 }
 
 static Product *product_for(Thread *t, Group *g, const Product &want)
