@@ -363,7 +363,7 @@ static void test_unchecked()
 {
 	const SimtOptions unchecked = {1, 1}, checked = {0, 0};
 	simt_configure(&unchecked);
-	test_wgmma_orders<64>();
+	TEST_WGMMA(64);
 	test_chains();
 	test_tma_box({48, 16, 2, SIMT_SWIZZLE_128, 0});
 	test_ring();
