@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (uint32_t i = 0; m && i < m->nclasses; i++)
 		m->classes[i].fwd = simplify_graph(a, m->classes[i].fwd, SEQ_MAX);
 	if (m)
-		carry_drop_dead(a, m);
+		carry_settle(a, m);
 	for (uint32_t i = 0; m && i < m->nclasses; i++)
 		check_class(a, d, &m->classes[i]);
 	arena_free(a);
