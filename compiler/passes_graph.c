@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "comp.h"
 #include "front/resolve.h"
+#include "pass/absorb.h"
 #include "pass/autodiff.h"
 #include "pass/carry.h"
 #include "pass/select.h"
@@ -71,18 +72,68 @@ static bool attention_is(const Comp *c, const char *form)
 	return c->recipe && strcmp(recipe_text(c->recipe, "glmc.attention"), form) == 0;
 }
 
-bool pass_simplify(Comp *c)
+/* Keeps selections that hold every key where their form is asked for. */
+static void simplify_classes(Comp *c)
 {
-	/* `masked` keeps selections that hold every key */
-	int64_t seq_max = attention_is(c, "masked") ? 0 : c->mesh.seq_max;
+	bool keep = attention_is(c, "masked") || attention_is(c, "absorbed");
+	int64_t seq_max = keep ? 0 : c->mesh.seq_max;
 	for (uint32_t i = 0; i < c->model->nclasses; i++)
 		c->model->classes[i].fwd = simplify_graph(c->arena, c->model->classes[i].fwd, seq_max);
+}
+
+bool pass_simplify(Comp *c)
+{
+	simplify_classes(c);
 	return true;
 }
 
 bool pass_carry(Comp *c)
 {
-	return !carry_settle(c->arena, c->model) || pass_simplify(c);
+	if (carry_settle(c->arena, c->model))
+		simplify_classes(c);
+	return true;
+}
+
+static bool has_selection(const Graph *g)
+{
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		if (g->nodes.v[i].op == OP_attention && g->nodes.v[i].nin == 4)
+			return true;
+	return false;
+}
+
+static bool refuse_form(Comp *c, const char *why, const char *help)
+{
+	diag_error(c->diag, recipe_span(c->recipe, "glmc.attention"), "%s", why);
+	diag_help(c->diag, "%s", help);
+	return false;
+}
+
+/* The form of attention over a selection: masked, or absorbed where it is asked for or costs less. The
+ * cuda target has no gradient of the absorbed form. */
+bool pass_form(Comp *c)
+{
+	bool always = attention_is(c, "absorbed"), selections = false;
+	int found = 0;
+	for (uint32_t i = 0; i < c->model->nclasses; i++)
+		selections |= has_selection(c->model->classes[i].fwd);
+	if (attention_is(c, "causal") && selections)
+		return refuse_form(c, "`glmc.attention: causal` would change the model: rows are longer than the selection",
+		                   "set it to auto, or bound the rows by distributed.pipeline.pp_seq_len");
+	if (always && c->cuda)
+		return refuse_form(c, "`glmc.attention: absorbed` has no gradient on the cuda target yet",
+		                   "set it to auto or masked");
+	if (c->cuda || attention_is(c, "masked"))
+		return true;
+	for (uint32_t i = 0; i < c->model->nclasses; i++)
+		c->model->classes[i].fwd =
+			absorb_attention(c->arena, c->model->classes[i].fwd, always, c->mesh.seq_max, &found);
+	if (always && !found)
+		return refuse_form(c, "`glmc.attention: absorbed` fits no attention of this model: none works over one "
+		                      "latent with a selection", "set it to auto");
+	if (found)
+		simplify_classes(c);
+	return true;
 }
 
 bool pass_autodiff(Comp *c)
