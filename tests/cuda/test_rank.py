@@ -64,7 +64,7 @@ def main():
     pack(image, [("program", two[1].encode())], second)
     expect(run([single, "--help"]), 0, "--steps N", "pipeline rank 0 of 1")
     expect(run([single, "--info"]), 0, "model +GlmMoeDsa", r"memory +\d+ bytes")
-    expect(run([single, "--no-such"]), 2, "unknown recipe key")
+    expect(run([single, "--no-such"]), 2, "unknown option")
     expect(run([second]), 2, "started as one of 1 ranks, the program is for 2")
     expect(run([second], RANK="0", WORLD_SIZE="2", MASTER_ADDR="x"), 2, "start rank-000")
     # the driver comes before data and checkpoint, which are not there either
