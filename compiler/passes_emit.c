@@ -1,5 +1,7 @@
 /* passes_emit.c - the passes from programs to files. */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/status.h"
@@ -86,15 +88,10 @@ static bool compile_cuda(Comp *c)
 	return check_templates(c) && ok;
 }
 
-bool pass_compile(Comp *c)
+static const char *output_dir(const Comp *c)
 {
-	if (c->opt->kernels && !edited_take(c->arena, c->diag, &c->kernels, c->opt->kernels, c->cuda ? ".cu" : ".c"))
-		return false;
-	return c->cuda ? compile_cuda(c) : compile_host(c);
-}
-
-static const char *default_dir(const Comp *c)
-{
+	if (c->opt->out)
+		return c->opt->out;
 	const char *path = c->opt->operands.v[0], *base = strrchr(path, '/');
 	base = base ? base + 1 : path;
 	size_t n = strlen(base);
@@ -103,12 +100,34 @@ static const char *default_dir(const Comp *c)
 	return arena_printf(c->arena, "build.%.*s", (int)n, base);
 }
 
+/* A folder that cannot be written is told before minutes of compiling. */
+static bool open_output(Comp *c)
+{
+	const char *dir = output_dir(c);
+	if (c->opt->stop_after && strcmp(c->opt->stop_after, "write") != 0)
+		return true;
+	if (file_make_dirs(dir) && access(path_join(c->arena, dir, "."), W_OK | X_OK) == 0)
+		return true;
+	c->status = status_of_errno(errno, ST_INPUT);
+	diag_error(c->diag, (Span){0}, "cannot write to %s: %s", dir, strerror(errno));
+	return false;
+}
+
+bool pass_compile(Comp *c)
+{
+	if (!open_output(c))
+		return false;
+	if (c->opt->kernels && !edited_take(c->arena, c->diag, &c->kernels, c->opt->kernels, c->cuda ? ".cu" : ".c"))
+		return false;
+	return c->cuda ? compile_cuda(c) : compile_host(c);
+}
+
 bool pass_write(Comp *c)
 {
 	BuildDir b = {.a = c->arena, .d = c->diag, .kernels = &c->kernels, .objects = c->objects, .plans = c->plans,
 	              .inputs = c->inputs.v, .ninputs = c->inputs.n, .status = &c->status, .cuda = c->cuda,
 	              .binaries = c->binaries};
-	b.dir = c->opt->out ? c->opt->out : default_dir(c);
+	b.dir = output_dir(c);
 	b.image = !c->cuda ? host_cc_image(&c->cc, &c->kernels, c->objects) : c->binaries ? c->install.rank_cuda : NULL;
 	if (!b.image && !c->cuda)
 		c->status = c->cc.full ? ST_MEMORY : ST_ENV;

@@ -66,7 +66,7 @@ static void add_unit(Lister *l, int at)
 	const RtUnit *u = &l->p->units[in->unit];
 	uint64_t grads = (uint64_t)u->elems * 4;
 	if (in->op == RT_GATHER) {
-		add(l, at, 'a', u->param, (uint64_t)u->elems * elem_bytes(u->dtype));
+		add(l, at, 'a', u->param, (uint64_t)u->elems * elem_bytes((int)u->dtype));
 		return;
 	}
 	add(l, at, 'a', u->sharded ? in->arg[0] : u->grad, grads);

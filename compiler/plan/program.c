@@ -316,9 +316,9 @@ static void set_gemm(RtInstr *i, const Gemm *g)
 	i->row0 = g->row0;
 	i->ncol = g->ncol;
 	i->kcol = g->kcol;
-	i->adt = rt_dtype(g->a);
-	i->bdt = rt_dtype(g->b);
-	i->cdt = rt_dtype(g->c);
+	i->adt = (int)rt_dtype(g->a);
+	i->bdt = (int)rt_dtype(g->b);
+	i->cdt = (int)rt_dtype(g->c);
 	i->acc = g->acc;
 }
 
