@@ -119,19 +119,6 @@ static WeightDecl *graph_weights(Arena *a, const Graph *g, uint32_t *n)
 	return w;
 }
 
-/* Neither gradients nor saved values among its results. */
-static bool is_forward(const Graph *g)
-{
-	bool results = false;
-	for (uint32_t i = 0; i < g->outputs.n; i++) {
-		const Port *p = &g->outputs.v[i];
-		if (p->kind == PORT_WGRAD || p->kind == PORT_SAVED || strncmp(p->name, "grad.", 5) == 0)
-			return false;
-		results |= p->kind == PORT_CARRY || p->kind == PORT_LOSS;
-	}
-	return results;
-}
-
 static void check_graph(Comp *c, Graph *g)
 {
 	FnOptions o = {.ep = 1, .seq_max = c->mesh.seq_max};
@@ -140,7 +127,7 @@ static void check_graph(Comp *c, Graph *g)
 	print(c, 'L', "lower", g);
 	g = simplify_graph(c->arena, g, c->mesh.seq_max);
 	print(c, 'Y', "simplify", g);
-	if (!is_forward(g)) {
+	if (!autodiff_possible(g)) {
 		print_fn(c, fn_build(c->arena, &c->kernels, c->diag, g, w, n, &o));
 		return;
 	}

@@ -57,7 +57,7 @@ typedef struct LowerOptions {
 /* Limits against hostile input. */
 enum {
 	MAX_LAYERS = 10000,
-	MAX_PART_NODES = 100000,         /* operators of one layer */
+	MAX_PART_NODES = 20000,          /* operators of one layer */
 	MAX_CLASS_NODES = 400000,        /* operators of all classes */
 	MAX_STEPS = 20000000             /* expressions evaluated in all */
 };

@@ -270,6 +270,15 @@ Value lower_body(Lower *l, const Body *b)
 	return v;
 }
 
+/* Names go to text files, one word each, and to JSON. */
+static bool is_plain_name(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s > '~' || *s == '"' || *s == '\\')
+			return false;
+	return true;
+}
+
 const char *lower_template(Lower *l, Span at, const char *s, const char *label)
 {
 	Text t = {0};
@@ -299,6 +308,10 @@ const char *lower_template(Lower *l, Span at, const char *s, const char *label)
 	}
 	const char *out = failed ? NULL : arena_strndup(l->arena, t.s ? t.s : "", t.n);
 	text_free(&t);
+	if (out && !is_plain_name(out)) {
+		lower_error(l, at, "the name of a weight has no blanks, quotes, backslashes or characters beyond ASCII");
+		return NULL;
+	}
 	return out;
 }
 

@@ -200,6 +200,17 @@ static bool read_braces(const char *s, int64_t *i, double *f, int max)
 	return *p == '}' && !p[1];
 }
 
+/* One word that cannot be taken for something else. */
+static bool is_name(const char *s)
+{
+	if (!*s || strchr("{%#@:=!", *s))
+		return false;
+	for (; *s; s++)
+		if ((unsigned char)*s <= ' ' || *s == 127)
+			return false;
+	return true;
+}
+
 typedef struct NodeText {
 	Op op;
 	uint32_t results;        /* words before `=` */
@@ -229,7 +240,7 @@ static const char *read_operand(const Read *r, NodeText *t, char *s, int *braces
 {
 	if (t->op == OP_input) {
 		t->name = s;
-		return NULL;
+		return is_name(s) ? NULL : "not a name";
 	}
 	if (t->op == OP_weight)
 		return read_number(s, &t->i[0]) && t->i[0] >= 0 && t->i[0] < 1 << 20 ? NULL : "not the number of a weight";
@@ -327,7 +338,7 @@ static bool read_node(Read *r)
 	wrong = wrong ? wrong : add_node(r, &t);
 	if (wrong)
 		return fail(r, at, wrong) != NULL;
-	if (t.label)
+	if (t.label && *t.label && t.op != OP_input)
 		r->g->vals.v[r->vals.v[first].i - 1].name = t.label;
 	return true;
 }
@@ -340,7 +351,7 @@ static bool read_port(Read *r)
 	for (uint32_t k = 0; k < LEN(port_names); k++) {
 		if (strcmp(l->word[0], port_names[k]) != 0)
 			continue;
-		if (l->n != 4 || !read_number(l->word[2], &index) || index < 0 || !read_val(r, l->word[3], &v))
+		if (l->n != 4 || !is_name(l->word[1]) || !read_number(l->word[2], &index) || index < 0 || !read_val(r, l->word[3], &v))
 			return fail(r, 0, "a result is `kind name index %value`") != NULL;
 		graph_output(r->g, (PortKind)k, l->word[1], (uint32_t)index, v);
 		return true;
@@ -359,10 +370,12 @@ Graph *graph_read_next(Arena *a, Diag *d, uint32_t source, size_t *at)
 		end = hit ? (size_t)(hit - src->text) : src->len;
 		*at = end + 1;
 		split_line(a, source, src->text, begin, end, l);
+		if (memchr(src->text + begin, 0, end - begin))
+			return fail(&r, 0, "a graph is text: this line holds a zero byte");
 		if (!l->n)
 			continue;
 		if (!r.g) {
-			if (l->n != 2 || strcmp(l->word[0], "graph") != 0)
+			if (l->n != 2 || strcmp(l->word[0], "graph") != 0 || !is_name(l->word[1]))
 				return fail(&r, 0, "a graph begins with `graph NAME`");
 			r.g = graph_new(a, l->word[1]);
 		} else if (strcmp(l->word[0], "end") == 0) {

@@ -1,6 +1,7 @@
 /* graph_verify.c - the invariants of a graph, one function each. */
 #include <string.h>
 
+#include "../base/map.h"
 #include "graph.h"
 
 static const char *check_operands(Arena *a, const Graph *g, uint32_t i)
@@ -64,12 +65,38 @@ static const char *check_dims(Arena *a, const Graph *g, uint32_t v)
 	return NULL;
 }
 
+/* Nodes of one input, or of one weight, agree on its type. */
+static const char *check_sources(Arena *a, const Graph *g)
+{
+	Map seen = map_new(a);
+	for (uint32_t i = 0; i < g->nodes.n; i++) {
+		const Node *n = &g->nodes.v[i];
+		int64_t first;
+		if (n->op != OP_input && n->op != OP_weight)
+			continue;
+		const ValInfo *v = graph_val(g, n->out[0]);
+		const char *name = n->op == OP_input ? arena_printf(a, "input %s", v->name)
+		                                     : arena_printf(a, "weight %lld", (long long)n->i[0]);
+		if (!map_get(&seen, name, &first))
+			map_set(&seen, name, i);
+		else if (!type_equal(graph_type(g, g->nodes.v[first].out[0]), &v->type))
+			return arena_printf(a, "%s is %s, and %s before", name, type_text(a, &v->type),
+			                    type_text(a, graph_type(g, g->nodes.v[first].out[0])));
+	}
+	return NULL;
+}
+
 static const char *check_outputs(Arena *a, const Graph *g)
 {
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
 		const Port *p = &g->outputs.v[i];
 		if (!p->val.i || p->val.i > g->vals.n)
 			return arena_printf(a, "result %s does not exist", p->name);
+		const Type *t = graph_type(g, p->val);
+		if (p->kind == PORT_LOSS && (t->dtype != DT_f64 || t->rank != 0))
+			return arena_printf(a, "the loss %s is %s", p->name, type_text(a, t));
+		if (p->kind == PORT_BALANCE && (t->dtype != DT_i32 || t->rank != 2))
+			return arena_printf(a, "the ids of %s are %s", p->name, type_text(a, t));
 		for (uint32_t k = 0; k < i; k++)
 			if (g->outputs.v[k].kind == p->kind && g->outputs.v[k].index == p->index &&
 			    p->kind == PORT_CARRY && strcmp(g->outputs.v[k].name, p->name) == 0)
@@ -88,5 +115,6 @@ const char *graph_verify(Arena *a, const Graph *g)
 	}
 	for (uint32_t v = 0; v < g->vals.n && !wrong; v++)
 		wrong = check_dims(a, g, v);
+	wrong = wrong ? wrong : check_sources(a, g);
 	return wrong ? wrong : check_outputs(a, g);
 }

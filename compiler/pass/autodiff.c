@@ -144,6 +144,29 @@ static void output_gradient(Graph *g, const GradCall *c)
 	graph_output(g, PORT_CARRY, arena_printf(g->arena, "grad.%s", name), 0, d);
 }
 
+static bool is_gradient(const char *name)
+{
+	return strncmp(name, "grad.", 5) == 0;
+}
+
+bool autodiff_possible(const Graph *g)
+{
+	bool results = false;
+	for (uint32_t i = 0; i < g->outputs.n; i++) {
+		const Port *p = &g->outputs.v[i];
+		if (p->kind == PORT_WGRAD || p->kind == PORT_SAVED || is_gradient(p->name))
+			return false;
+		results |= p->kind == PORT_CARRY || p->kind == PORT_LOSS;
+	}
+	for (uint32_t i = 0; i < g->nodes.n; i++) {
+		const Node *n = &g->nodes.v[i];
+		bool product = n->op == OP_matmul || n->op == OP_head_matmul;
+		if ((n->op == OP_input && is_gradient(graph_val(g, n->out[0])->name)) || (product && n->i[0] == 2))
+			return false;
+	}
+	return results;
+}
+
 Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t nweights)
 {
 	(void)nweights;

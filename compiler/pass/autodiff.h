@@ -14,6 +14,10 @@ typedef struct Joint {
 	uint32_t nfwd;           /* nodes before this index are forward */
 } Joint;
 
+/* autodiff_possible - is it a forward graph? It has results, no gradients or saved values among them or
+ * its inputs, and no product that is a weight gradient. The front end makes no others. */
+bool autodiff_possible(const Graph *g);
+
 Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t nweights);
 
 #endif
