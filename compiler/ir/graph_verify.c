@@ -86,6 +86,28 @@ static const char *check_sources(Arena *a, const Graph *g)
 	return NULL;
 }
 
+/* A carried value is given once, in the type in which it came. */
+static const char *check_carried(Arena *a, const Graph *g)
+{
+	Map inputs = map_new(a), given = map_new(a);
+	int64_t i;
+	for (uint32_t k = 0; k < g->nodes.n; k++)
+		if (g->nodes.v[k].op == OP_input)
+			map_set(&inputs, graph_val(g, g->nodes.v[k].out[0])->name, g->nodes.v[k].out[0].i);
+	for (uint32_t k = 0; k < g->outputs.n; k++) {
+		const Port *p = &g->outputs.v[k];
+		if (p->kind != PORT_CARRY)
+			continue;
+		if (map_get(&given, p->name, NULL))
+			return arena_printf(a, "result %s is there twice", p->name);
+		map_set(&given, p->name, 1);
+		if (map_get(&inputs, p->name, &i) && !type_equal(graph_type(g, (Val){(uint32_t)i}), graph_type(g, p->val)))
+			return arena_printf(a, "%s comes as %s and is given as %s", p->name,
+			                    type_text(a, graph_type(g, (Val){(uint32_t)i})), type_text(a, graph_type(g, p->val)));
+	}
+	return NULL;
+}
+
 static const char *check_outputs(Arena *a, const Graph *g)
 {
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
@@ -97,12 +119,8 @@ static const char *check_outputs(Arena *a, const Graph *g)
 			return arena_printf(a, "the loss %s is %s", p->name, type_text(a, t));
 		if (p->kind == PORT_BALANCE && (t->dtype != DT_i32 || t->rank != 2))
 			return arena_printf(a, "the ids of %s are %s", p->name, type_text(a, t));
-		for (uint32_t k = 0; k < i; k++)
-			if (g->outputs.v[k].kind == p->kind && g->outputs.v[k].index == p->index &&
-			    p->kind == PORT_CARRY && strcmp(g->outputs.v[k].name, p->name) == 0)
-				return arena_printf(a, "result %s is there twice", p->name);
 	}
-	return NULL;
+	return check_carried(a, g);
 }
 
 const char *graph_verify(Arena *a, const Graph *g)
