@@ -136,8 +136,8 @@ static void check_repeat(Resolve *r, const Stmt *s)
 	if (resolve_local(r, index.s) || resolve_size(r, index.s))
 		diag_error(r->diag, index.span, "`%s` is already a name: choose another index", index.s);
 	add_local(r, index, LOCAL_INDEX);
-	resolve_expr(r, &(Expr){.kind = EX_WEIGHT, .s = s->at, .span = s->at_span,
-	                        .op_span = s->at_span});
+	if (s->at[0])
+		resolve_expr(r, &(Expr){.kind = EX_WEIGHT, .s = s->at, .span = s->at_span, .op_span = s->at_span});
 	for (uint32_t i = 0; i < s->body->stmts.n; i++)
 		check_stmt(r, s->body->stmts.v[i], false);
 	r->locals.n = base;

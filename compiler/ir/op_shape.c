@@ -67,6 +67,15 @@ static const char *want_rows(ShapeCall *c, uint32_t k)
 	                    type_text(c->a, &c->in[0]), type_text(c->a, t));
 }
 
+/* Operand k is the same for all rows: a table, as weights are. */
+static const char *want_table(ShapeCall *c, uint32_t k)
+{
+	if (!type_has_rows(&c->in[k]))
+		return NULL;
+	return arena_printf(c->a, "operand %u must be a weight, without rows, not `%s`", k + 1,
+	                    type_text(c->a, &c->in[k]));
+}
+
 /* ---- sources: graph_input and graph_weight set the type ---- */
 
 const char *shape_input(ShapeCall *c) { c->out[0] = scalar(DT_f32); return NULL; }
@@ -467,6 +476,7 @@ const char *shape_embedding(ShapeCall *c)
 	wrong = wrong ? wrong : want_dtype(c, 0, DT_i32);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
 	wrong = wrong ? wrong : want_float(c, 1);
+	wrong = wrong ? wrong : want_table(c, 1);
 	c->out[0] = (Type){.dtype = c->in[1].dtype, .rank = 2, .dim = {c->in[0].dim[0], c->in[1].dim[1]}};
 	return wrong;
 }
@@ -502,6 +512,7 @@ const char *shape_linear_cross_entropy(ShapeCall *c)
 	const char *wrong = want_rank(c, 0, 2);
 	c->out[0] = scalar(DT_f64);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
+	wrong = wrong ? wrong : want_table(c, 1);
 	wrong = wrong ? wrong : want_dtype(c, 2, DT_i32);
 	wrong = wrong ? wrong : want_rows(c, 2);
 	return wrong ? wrong : want_equal(c, c->in[0].dim[1], c->in[1].dim[1], "inner sizes");
