@@ -25,6 +25,7 @@ typedef enum Level {
 typedef struct Install {
 	const char *models, *templates, *runtime, *library, *devices;
 	const char *rank_cuda;   /* executable of the cuda target, without a program */
+	const char *simt;        /* sources of the CPU shim for its kernels */
 } Install;
 
 typedef struct Comp {

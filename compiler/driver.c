@@ -42,10 +42,11 @@ static Install find_install(Arena *a)
 	if (file_exists(share))
 		return (Install){path_join(a, share, "models"), path_join(a, share, "templates"),
 		                 path_join(a, share, "runtime"), path_join(a, lib, "libglmc_rt.a"),
-		                 path_join(a, share, "templates/devices"), path_join(a, lib, "glmc_rank_cuda")};
+		                 path_join(a, share, "templates/devices"), path_join(a, lib, "glmc_rank_cuda"),
+		                 path_join(a, share, "simt")};
 	return (Install){GLMC_SOURCE_DIR "/models", GLMC_SOURCE_DIR "/templates", GLMC_SOURCE_DIR "/runtime",
 	                 path_join(a, dir, "libglmc_rt.a"), GLMC_SOURCE_DIR "/templates/devices",
-	                 path_join(a, dir, "glmc_rank_cuda")};
+	                 path_join(a, dir, "glmc_rank_cuda"), GLMC_SOURCE_DIR "/tests/simt"};
 }
 
 Comp *comp_new(Arena *a, const Options *o)

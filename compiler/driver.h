@@ -29,6 +29,7 @@ int command_check_text(Comp *c);
 int command_run(const Options *o);
 int command_doctor(const Comp *c);
 int command_inspect(const Options *o);
+int command_repro(Arena *a, const Options *o);
 int command_report(const Comp *c);
 
 /* plan_json - the plan in the form of `glmc plan --json`. */

@@ -38,7 +38,11 @@ static int on_model(Comp *c)
 
 static bool is_on_folder(const char *command)
 {
-	return strcmp(command, "run") == 0 || strcmp(command, "inspect") == 0 || strcmp(command, "report") == 0;
+	static const char *const commands[] = {"run", "inspect", "report", "repro"};
+	for (size_t i = 0; i < LEN(commands); i++)
+		if (strcmp(command, commands[i]) == 0)
+			return true;
+	return false;
 }
 
 static int on_folder(const Comp *c)
@@ -54,6 +58,12 @@ static int on_folder(const Comp *c)
 	}
 	if (strcmp(o->command, "report") == 0)
 		return one_operand(o, "build folder") ? command_report(c) : ST_USAGE;
+	if (strcmp(o->command, "repro") == 0) {
+		if (o->operands.n == 2)
+			return command_repro(c->arena, o);
+		fprintf(stderr, "glmc: `repro` takes a build folder and a kernel\n");
+		return ST_USAGE;
+	}
 	if (inspect ? o->operands.n < 1 || o->operands.n > 2 : !o->operands.n) {
 		usage_error("`%s` takes a build folder%s", o->command, inspect ? " and perhaps a kernel" : "");
 		return ST_USAGE;

@@ -25,7 +25,7 @@ static const OptionInfo table[] = {
 #undef OPTION
 };
 
-static const char *const commands[] = {"build", "check", "plan", "inspect", "report", "run", "doctor"};
+static const char *const commands[] = {"build", "check", "plan", "inspect", "repro", "report", "run", "doctor"};
 
 void options_help(void)
 {
@@ -34,6 +34,7 @@ void options_help(void)
 	       "       glmc check --from=rp|gir FILE...         the text forms, verified\n"
 	       "       glmc plan MODEL.glm --recipe R.yaml      stages, schedule, memory, predicted time\n"
 	       "       glmc inspect DIR [KERNEL]                kernels of a build folder\n"
+	       "       glmc repro DIR KERNEL                    a test of one kernel alone against the interpreter\n"
 	       "       glmc report DIR -o report.html           the plan and kernels as one self-contained page\n"
 	       "       glmc run DIR [options]                   launch all ranks here\n"
 	       "       glmc doctor                              what this machine has and lacks\n\noptions:\n");
@@ -145,7 +146,7 @@ static bool short_option(Options *o, int argc, char **argv, int *at)
 
 bool options_parse(Arena *a, Options *o, int argc, char **argv)
 {
-	*o = (Options){0};
+	*o = (Options){.argc = argc, .argv = argv};
 	for (int i = 1; i < argc; i++) {
 		bool ok = true;
 		if (o->command && strcmp(o->command, "run") == 0 && o->operands.n)

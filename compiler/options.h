@@ -14,6 +14,8 @@ typedef struct Options {
 	const char *command;     /* "build", "check", ... */
 	VEC(const char *) operands;
 	VEC(Override) overrides; /* of the recipe, in order */
+	int argc;                /* as given */
+	char **argv;
 	VEC(const char *) rest;  /* run: everything after the folder, for the ranks */
 	const char *recipe, *config, *target, *arch, *out, *dump, *stop_after, *from, *tune, *kernels;
 	const char *letters;     /* -d<letters>: passes whose result is printed */

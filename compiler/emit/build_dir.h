@@ -20,6 +20,8 @@ typedef struct BuildDir {
 	const CudaBinary *binaries;      /* of the cuda target; NULL: not compiled */
 	const RankPlan *plans;   /* per pipeline rank */
 	const char *plan;        /* plan.json */
+	int argc;                /* the command line */
+	char **argv;
 	const BuildInput *inputs;
 	uint32_t ninputs;
 	int *status;             /* exit status of a failure: 7 when the disk is full */

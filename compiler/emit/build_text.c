@@ -181,7 +181,12 @@ static void add_products(const BuildDir *b, Text *t)
 void manifest_json(const BuildDir *b, Text *t)
 {
 	const RtProg *p0 = b->plans[0].prog;
-	text_add(t, "{\n\"glmc\": \"" GLMC_VERSION "\",\n\"target\": \"%s\",\n\"inputs\": [", b->cuda ? "cuda" : "host");
+	text_add(t, "{\n\"glmc\": \"" GLMC_VERSION "\",\n\"target\": \"%s\",\n\"arguments\": [", b->cuda ? "cuda" : "host");
+	for (int i = 0; i < b->argc; i++) {
+		text_add(t, i ? ", " : "");
+		json_text(t, b->argv[i]);
+	}
+	text_add(t, "],\n\"inputs\": [");
 	add_inputs(b, t);
 	text_add(t, "],\n\"kernels\": [");
 	for (uint32_t i = 0; i < b->kernels->kernels.n; i++)

@@ -135,6 +135,18 @@ def check_tuned(b, out):
     check("no kernel of this build" in b.build("tuned", "--tune", path, status=1), "a tile of no kernel")
 
 
+def check_repro(b, out, m):
+    """A kernel alone: its folder holds a test that runs, and tells a wrong kernel from a right one."""
+    for prefix in ("row_silu", "grouped_", "attention_grad_kv", "top_k"):
+        name = next((k["name"] for k in m["kernels"] if k["name"].startswith(prefix)), None)
+        check(name, f"no kernel is named {prefix}*")
+        b.run([b.glmc, "repro", out, name, "-o", "repro-" + name])
+        b.run([os.path.join(b.work, "repro-" + name, "run.sh")])
+    name = next(k["name"] for k in m["kernels"] if k["name"].startswith("adam"))
+    check(name in b.run([b.glmc, "repro", out, name], 1), "a kernel of the runtime")
+    check("no_such" in b.run([b.glmc, "repro", out, "no_such"], 1), "a kernel that is not there")
+
+
 def has_nvrtc(b):
     r = subprocess.run([b.glmc, "doctor"], capture_output=True, text=True)
     return re.search(r"NVRTC +found", r.stdout) is not None
@@ -163,6 +175,7 @@ def small(glmc, work):
     check_inspect(b, "small", m)
     check_edited(b, "small", m)
     check_tuned(b, "small")
+    check_repro(b, "small", m)
     # float32 parameters, their copy in bfloat16: only the optimizer is another kernel
     check(b.build("master", "--model.torch_dtype=float32", "--distributed.mp_policy.param_dtype=bfloat16")[0] <= 4,
           "fp32 master weights need another optimizer kernel and little else")
@@ -180,6 +193,11 @@ def glm5(glmc, work):
     check_rank(b, "glm5", m)
     counts = b.build("other", "--distributed.pipeline.layers_per_stage=4")
     check(counts == (0, compiled), f"another layers_per_stage compiles {counts}")
+    # float32 parameters fit when their gradients are shards
+    master = ("--model.torch_dtype=float32", "--distributed.mp_policy.param_dtype=bfloat16")
+    check("GB beside its reserve" in b.build("master", *master, status=1), "float32 parameters with whole gradients")
+    b.build("master", *master, "--glmc.shard_gradients=true")
+    check(all(r["peak_bytes"] <= 76e9 for r in b.manifest("master")["ranks"]), "float32 parameters, shards of gradients")
     # long documents: kernels compile, the plan fits no device
     b.build("long", "--distributed.pipeline.pp_seq_len=32768", "--stop-after=compile")
     text = b.build("long", "--distributed.pipeline.pp_seq_len=32768", status=1)
