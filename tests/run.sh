@@ -11,6 +11,11 @@ if [ "${1:-}" = --all ]; then
 	shift
 fi
 "$root/tests/install.sh"
+# NVIDIA's disassembler, for the machine code of kernels; where it cannot be had their PTX is read.
+if ! command -v nvdisasm >/dev/null && [ ! -d "$root/build/pypi" ]; then
+	python3 -m pip install -q --no-deps --retries 1 --timeout 20 --target "$root/build/pypi" \
+		'nvidia-cuda-nvdisasm==13.*' >/dev/null 2>&1 || rm -rf "$root/build/pypi"
+fi
 cmake -S "$root" -B "$root/build" -DTEST_ALL_LAYOUTS=$all >/dev/null
 cmake --build "$root/build" -j "$(nproc)"
 ctest --test-dir "$root/build" --output-on-failure "$@"
