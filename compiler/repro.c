@@ -44,7 +44,7 @@ static bool failed(const Repro *r, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	fprintf(stderr, "error: %s: ", r->kernel);
+	fprintf(stderr, "glmc: error: %s: ", r->kernel);
 	vfprintf(stderr, fmt, ap);
 	fprintf(stderr, "\n");
 	va_end(ap);
@@ -75,7 +75,7 @@ static bool read_arguments(Arena *a, const char *dir, Words *w)
 	char key[64];
 	char *text = file_read(a, path_join(a, dir, "manifest.json"), &n);
 	if (!text) {
-		fprintf(stderr, "error: %s is no build folder: it has no manifest.json\n", dir);
+		fprintf(stderr, "glmc: error: %s is no build folder: it has no manifest.json\n", dir);
 		return false;
 	}
 	RtScan s = rt_scan(text, n);
@@ -87,7 +87,7 @@ static bool read_arguments(Arena *a, const char *dir, Words *w)
 	}
 	if (!s.error && w->v.n)
 		return true;
-	fprintf(stderr, "error: %s/manifest.json does not say how it was built\n", dir);
+	fprintf(stderr, "glmc: error: %s/manifest.json does not say how it was built\n", dir);
 	return false;
 }
 
