@@ -39,7 +39,6 @@ static_assert(HEAD_DIM <= 256 && V_DIM <= 256, "wider heads are for attention_ab
 
 static_assert(TILE_K % 16 == 0 && TILE_K <= 256, "TILE_K is a multiple of 16");
 
-constexpr int AF_QUERIES = 128;
 constexpr int AF_Q = at_bytes(64, at_max(HEAD_DIM, V_DIM));     /* of one warpgroup; also its output */
 constexpr int AF_SLOT = at_bytes(TILE_K, at_max(HEAD_DIM, V_DIM));
 constexpr int AF_SLOTS = at_min(4, (AT_SHARED_MAX - 1024 - 2 * AF_Q) / AF_SLOT);
@@ -56,29 +55,12 @@ struct AfBarriers {
 	u64 query, full[AF_SLOTS], empty[AF_SLOTS];
 };
 
-/* The block's work: queries begin .. begin+128, keys from `first` to the last query. */
-struct AfWork {
-	int head, begin, first, tiles;
-};
-
-DEV AfWork af_work(const GlmcEnv &env)
-{
-	AfWork w;
-	int groups = (env.T + AF_QUERIES - 1) / AF_QUERIES;
-	w.head = block_id() % HEADS;
-	w.begin = (groups - 1 - block_id() / HEADS) * AF_QUERIES;    /* long rows first */
-	w.first = w.begin - env.pos[w.begin];
-	int last = at_min(w.begin + AF_QUERIES, env.T);
-	w.tiles = (last - w.first + TILE_K - 1) / TILE_K;
-	return w;
-}
-
-DEV void af_copy(const GlmcCall &c, const AfWork &w, u8 *query, u8 *ring, AfBarriers *bar, int thread)
+DEV void af_copy(const GlmcCall &c, const AtWork &w, u8 *query, u8 *ring, AfBarriers *bar, int thread)
 {
 	const bf16 *q = (const bf16 *)c.arg[0] + w.head * HEAD_DIM;
 	const bf16 *k = (const bf16 *)c.arg[1] + w.head / AT_GROUP * HEAD_DIM;
 	const bf16 *v = (const bf16 *)c.arg[2] + w.head / AT_GROUP * V_DIM;
-	int end = at_min(w.begin + AF_QUERIES, c.env.T);
+	int end = at_min(w.begin + AT_QUERIES, c.env.T);
 	for (int g = 0; g < 2; g++)
 		at_load<64, HEAD_DIM>(query + g * AF_Q, q, HEADS * HEAD_DIM, w.begin + 64 * g, end, thread);
 	cp_arrive(&bar->query);
@@ -111,15 +93,8 @@ DEV void af_mask(float (&s)[TILE_K / 2], const AfRows &r, int key, const u32 *se
 {
 	u32 bits[2][AF_WORDS];
 	UNROLL
-	for (int h = 0; h < 2; h++) {
-		if (SELW && selection)
-			at_selected(bits[h], selection + (i64)r.t[h] * SELW, key - r.first[h]);
-		UNROLL
-		for (int k = 0; k < AF_WORDS; k++) {
-			u32 range = at_range(r.first[h] - key - 32 * k, r.t[h] - key - 32 * k);
-			bits[h][k] = SELW && selection ? bits[h][k] & range : range;
-		}
-	}
+	for (int h = 0; h < 2; h++)
+		at_visible(bits[h], r.t[h], r.first[h], key, selection);
 	UNROLL
 	for (int i = 0; i < TILE_K / 2; i++) {
 		u32 bit = bits[at_half(i)][i / 16] >> (at_col(i) & 31) & 1;
@@ -191,7 +166,7 @@ DEV void af_tile(float (&o)[V_DIM / 2], AfRows &r, const u8 *query, const u8 *ri
 	mbar_arrive(&bar->empty[slot]);
 }
 
-DEV void af_compute(const GlmcCall &c, const AfWork &w, u8 *query, const u8 *ring, AfBarriers *bar, int group,
+DEV void af_compute(const GlmcCall &c, const AtWork &w, u8 *query, const u8 *ring, AfBarriers *bar, int group,
                     int thread)
 {
 	const u32 *selection = SELW ? (const u32 *)c.arg[3] : nullptr;
@@ -247,7 +222,7 @@ KERNEL void LAUNCH_BOUNDS(ATTENTION_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT 
 		mbar_init_fence();
 	}
 	block_sync();
-	AfWork w = af_work(c.env);
+	AtWork w = at_work<TILE_K>(c.env);
 	if (group == 2) {
 		reg_dec<48>();
 		af_copy(c, w, query, ring, bar, thread);

@@ -90,13 +90,7 @@ DEV void ak_row(const GlmcCall &c, const AkWork &w, int head, int t, AkRows *row
 		int first = t - c.env.pos[t];
 		lse2 = ((const float *)c.arg[4])[(i64)t * HEADS + head] * AT_LOG2E;
 		delta = ((const float *)c.arg[SELW ? 10 : 9])[(i64)t * HEADS + head];
-		if (SELW && selection)
-			at_selected(sees, selection + (i64)t * SELW, w.key - first);
-		UNROLL
-		for (int k = 0; k < AK_KEYS / 32; k++) {
-			u32 range = at_range(first - w.key - 32 * k, t - w.key - 32 * k);
-			sees[k] = SELW && selection ? sees[k] & range : range;
-		}
+		at_visible(sees, t, first, w.key, selection);
 	}
 	rows->lse2[i] = lse2;
 	rows->delta[i] = delta;

@@ -36,7 +36,6 @@ static_assert(HEAD_DIM <= 256 && V_DIM <= 256, "wider heads are for attention_ab
 #define TILE_K 64
 #endif
 
-constexpr int AQ_QUERIES = 128;
 constexpr int AQ_Q = at_bytes(64, HEAD_DIM), AQ_DO = at_bytes(64, V_DIM);    /* of one warpgroup */
 constexpr int AQ_SLOT = at_bytes(TILE_K, at_max(HEAD_DIM, V_DIM));
 constexpr int AQ_SLOTS = at_min(4, (AT_SHARED_MAX - 2048 - 2 * (AQ_Q + AQ_DO)) / AQ_SLOT);
@@ -53,29 +52,13 @@ struct AqShared {
 	float delta[2][64];
 };
 
-struct AqWork {
-	int head, begin, first, tiles;
-};
-
-DEV AqWork aq_work(const GlmcEnv &env)
-{
-	AqWork w;
-	int groups = (env.T + AQ_QUERIES - 1) / AQ_QUERIES;
-	w.head = block_id() % HEADS;
-	w.begin = (groups - 1 - block_id() / HEADS) * AQ_QUERIES;
-	w.first = w.begin - env.pos[w.begin];
-	int last = at_min(w.begin + AQ_QUERIES, env.T);
-	w.tiles = (last - w.first + TILE_K - 1) / TILE_K;
-	return w;
-}
-
-DEV void aq_copy(const GlmcCall &c, const AqWork &w, u8 *query, u8 *dout, u8 *ring, AqShared *sh, int thread)
+DEV void aq_copy(const GlmcCall &c, const AtWork &w, u8 *query, u8 *dout, u8 *ring, AqShared *sh, int thread)
 {
 	const bf16 *q = (const bf16 *)c.arg[0] + w.head * HEAD_DIM;
 	const bf16 *k = (const bf16 *)c.arg[1] + w.head / AT_GROUP * HEAD_DIM;
 	const bf16 *v = (const bf16 *)c.arg[2] + w.head / AT_GROUP * V_DIM;
 	const bf16 *d = (const bf16 *)c.arg[5] + w.head * V_DIM;
-	int end = at_min(w.begin + AQ_QUERIES, c.env.T);
+	int end = at_min(w.begin + AT_QUERIES, c.env.T);
 	for (int g = 0; g < 2; g++) {
 		at_load<64, HEAD_DIM>(query + g * AQ_Q, q, HEADS * HEAD_DIM, w.begin + 64 * g, end, thread);
 		at_load<64, V_DIM>(dout + g * AQ_DO, d, HEADS * V_DIM, w.begin + 64 * g, end, thread);
@@ -100,7 +83,7 @@ DEV void aq_copy(const GlmcCall &c, const AqWork &w, u8 *query, u8 *dout, u8 *ri
 }
 
 /* delta of the warpgroup's 64 queries, two threads a row. */
-DEV void aq_delta(const GlmcCall &c, const AqWork &w, int begin, int end, float *delta, int thread)
+DEV void aq_delta(const GlmcCall &c, const AtWork &w, int begin, int end, float *delta, int thread)
 {
 	int t = begin + thread / 2, from = thread % 2 * (V_DIM / 2);
 	float sum = 0;
@@ -135,15 +118,8 @@ DEV void aq_gradient(float (&s)[TILE_K / 2], const float (&dp)[TILE_K / 2], cons
 {
 	u32 bits[2][AQ_WORDS];
 	UNROLL
-	for (int h = 0; h < 2; h++) {
-		if (SELW && selection)
-			at_selected(bits[h], selection + (i64)r.t[h] * SELW, key - r.first[h]);
-		UNROLL
-		for (int k = 0; k < AQ_WORDS; k++) {
-			u32 range = at_range(r.first[h] - key - 32 * k, r.t[h] - key - 32 * k);
-			bits[h][k] = SELW && selection ? bits[h][k] & range : range;
-		}
-	}
+	for (int h = 0; h < 2; h++)
+		at_visible(bits[h], r.t[h], r.first[h], key, selection);
 	UNROLL
 	for (int i = 0; i < TILE_K / 2; i++) {
 		int h = at_half(i);
@@ -186,7 +162,7 @@ DEV void aq_tile(float (&dq)[HEAD_DIM / 2], const AqRows &r, const u8 *query, co
 	mbar_arrive(&sh->empty[kslot]);
 }
 
-DEV void aq_compute(const GlmcCall &c, const AqWork &w, u8 *query, const u8 *dout, const u8 *ring, AqShared *sh,
+DEV void aq_compute(const GlmcCall &c, const AtWork &w, u8 *query, const u8 *dout, const u8 *ring, AqShared *sh,
                     int group, int thread)
 {
 	const float *lse = (const float *)c.arg[4];
@@ -231,7 +207,7 @@ KERNEL void LAUNCH_BOUNDS(ATTENTION_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT 
 		mbar_init_fence();
 	}
 	block_sync();
-	AqWork w = aq_work(c.env);
+	AtWork w = at_work<TILE_K>(c.env);
 	if (group == 2) {
 		reg_dec<48>();
 		aq_copy(c, w, query, dout, ring, sh, thread);

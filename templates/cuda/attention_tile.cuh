@@ -124,6 +124,39 @@ DEV u32 at_range(int lo, int hi)
 	return hi >= 31 ? from : from & ((2u << hi) - 1);
 }
 
+/* Which of the keys from `key` on query t sees, whose document begins at `first`: bit i of the words is
+ * key + i. selection: NULL when there is none. */
+template <int W> DEV void at_visible(u32 (&bits)[W], int t, int first, int key, const u32 *selection)
+{
+	if (SELW && selection)
+		at_selected(bits, selection + (i64)t * SELW, key - first);
+	UNROLL
+	for (int k = 0; k < W; k++) {
+		u32 range = at_range(first - key - 32 * k, t - key - 32 * k);
+		bits[k] = SELW && selection ? bits[k] & range : range;
+	}
+}
+
+/* The work of a block of AT_QUERIES queries of one head: queries from `begin`, tiles of TILE keys from
+ * `first`, the first key that one of them can see, to the last query. Long rows come first. */
+constexpr int AT_QUERIES = 128;
+
+struct AtWork {
+	int head, begin, first, tiles;
+};
+
+template <int TILE> DEV AtWork at_work(const GlmcEnv &env)
+{
+	AtWork w;
+	int groups = (env.T + AT_QUERIES - 1) / AT_QUERIES;
+	w.head = block_id() % HEADS;
+	w.begin = (groups - 1 - block_id() / HEADS) * AT_QUERIES;
+	w.first = w.begin - env.pos[w.begin];
+	int last = at_min(w.begin + AT_QUERIES, env.T);
+	w.tiles = (last - w.first + TILE - 1) / TILE;
+	return w;
+}
+
 /* Writes a warpgroup's accumulators times `factor` of their rows as bf16 rows first .. first+64 of a
  * matrix, those below `end`. `stage`: at_bytes(64, COLS) of shared memory that nobody else uses. */
 template <int COLS>

@@ -86,8 +86,8 @@ FAULTS = [
     Fault("a row of the next group is added", WGRAD, G, "for (int i = from * 8 + thread;",
           "for (int i = from * 8 + 8 + thread;", ""),
     Fault("columns past N", GEMM, G, ">= GG_COLS)\n\t\treturn;", ">= GG_COLS + 16)\n\t\treturn;", ""),
-    Fault("a key too many is seen", PLAIN, A, "r.t[h] - key - 32 * k);\n\t\t\tbits",
-          "r.t[h] + 1 - key - 32 * k);\n\t\t\tbits", "expected"),
+    Fault("a key too many is seen", PLAIN, T, "t - key - 32 * k);\n\t\tbits",
+          "t + 1 - key - 32 * k);\n\t\tbits", "expected"),
     # the indexer
     Fault("no wait for an empty stage of keys", SELECT, S,
           "mbar_wait(&bars->empty[stage], (count / SK_STAGES & 1) ^ 1);", "", "race"),
