@@ -289,3 +289,26 @@ Val graph_cast(Graph *g, Span s, Val v, DType t)
 		return v;
 	return graph_add1(g, OP_cast, s, &v, 1, i, NULL);
 }
+
+void graph_copy_node(Graph *to, const Graph *from, const Node *n, Val *map)
+{
+	const ValInfo *info = graph_val(from, n->out[0]);
+	Val in[64];
+	if (n->op == OP_input) {
+		map[n->out[0].i - 1] = graph_input(to, n->span, info->name, &info->type);
+		return;
+	}
+	if (n->op == OP_weight) {
+		map[n->out[0].i - 1] = graph_weight(to, n->span, (uint32_t)n->i[0], &info->type);
+		return;
+	}
+	for (uint32_t k = 0; k < n->nin; k++)
+		in[k] = map[n->in[k].i - 1];
+	uint32_t made = graph_add(to, n->op, n->span, in, n->nin, n->i, n->f);
+	to->nodes.v[made].wgrad = n->wgrad;
+	for (uint32_t k = 0; k < n->nout; k++) {
+		Val v = to->nodes.v[made].out[k];
+		map[n->out[k].i - 1] = v;
+		to->vals.v[v.i - 1].name = graph_val(from, n->out[k])->name;
+	}
+}

@@ -146,6 +146,10 @@ uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, cons
 /* graph_add1 - graph_add, and the first result of the new node. */
 Val graph_add1(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints, const double *floats);
 
+/* graph_copy_node - appends node n of another graph with its attributes and names. map: value of `from`
+ * to value of `to`; the operands must be there, the results are added. */
+void graph_copy_node(Graph *to, const Graph *from, const Node *n, Val *map);
+
 /* op_check - would graph_add succeed? Fills out types and returns NULL, or a message in the arena
  * ("inner sizes 64 and 32 differ") that a front end can put behind a span. */
 const char *op_check(Arena *a, Op op, const Type *in, uint32_t nin, const int64_t *ints,

@@ -103,22 +103,6 @@ static Val absorbed(Graph *g, const Node *n, const Latent *l)
 	return graph_slice(g, s, head_matmul(g, s, z, w, 0), l->dn, l->dv);
 }
 
-static void copy_node(Graph *to, const Graph *from, const Node *n, const Val *in, Val *map)
-{
-	const ValInfo *v = graph_val(from, n->out[0]);
-	if (n->op == OP_input || n->op == OP_weight) {
-		map[n->out[0].i - 1] = n->op == OP_input ? graph_input(to, n->span, v->name, &v->type)
-		                                         : graph_weight(to, n->span, (uint32_t)n->i[0], &v->type);
-		to->vals.v[map[n->out[0].i - 1].i - 1].name = v->name;
-		return;
-	}
-	uint32_t made = graph_add(to, n->op, n->span, in, n->nin, n->i, n->f);
-	for (uint32_t k = 0; k < n->nout; k++) {
-		map[n->out[k].i - 1] = to->nodes.v[made].out[k];
-		to->vals.v[to->nodes.v[made].out[k].i - 1].name = graph_val(from, n->out[k])->name;
-	}
-}
-
 Graph *absorb_attention(Arena *a, const Graph *g, bool always, int64_t seq_max, int *found)
 {
 	Graph *to = graph_new(a, g->name);
@@ -130,7 +114,7 @@ Graph *absorb_attention(Arena *a, const Graph *g, bool always, int64_t seq_max, 
 		for (uint32_t k = 0; k < n->nin; k++)
 			in[k] = map[n->in[k].i - 1];
 		if (!match(to, n, in, &l) || !(always || pays(to, &l, seq_max))) {
-			copy_node(to, g, n, in, map);
+			graph_copy_node(to, g, n, map);
 			continue;
 		}
 		map[n->out[0].i - 1] = absorbed(to, n, &l);

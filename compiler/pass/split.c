@@ -86,27 +86,8 @@ void split_copy_nodes(const Graph *from, Graph *to, const bool *want, Val *map)
 {
 	for (uint32_t i = 0; i < from->nodes.n; i++) {
 		const Node *n = &from->nodes.v[i];
-		if (!want[i] || (n->op == OP_input && map[n->out[0].i - 1].i))
-			continue;
-		Val in[64];
-		for (uint32_t k = 0; k < n->nin; k++)
-			in[k] = map[n->in[k].i - 1];
-		const ValInfo *info = graph_val(from, n->out[0]);
-		if (n->op == OP_input) {
-			map[n->out[0].i - 1] = graph_input(to, n->span, info->name, &info->type);
-			continue;
-		}
-		if (n->op == OP_weight) {
-			map[n->out[0].i - 1] = graph_weight(to, n->span, (uint32_t)n->i[0], &info->type);
-			continue;
-		}
-		uint32_t made = graph_add(to, n->op, n->span, in, n->nin, n->i, n->f);
-		to->nodes.v[made].wgrad = n->wgrad;
-		for (uint32_t k = 0; k < n->nout; k++) {
-			Val v = to->nodes.v[made].out[k];
-			map[n->out[k].i - 1] = v;
-			to->vals.v[v.i - 1].name = graph_val(from, n->out[k])->name;
-		}
+		if (want[i] && !(n->op == OP_input && map[n->out[0].i - 1].i))
+			graph_copy_node(to, from, n, map);
 	}
 }
 
