@@ -9,30 +9,15 @@
 #include "base/status.h"
 #include "driver.h"
 
-/* JSON inside a script element: no `</` may appear. */
+/* JSON inside a script element: `<`, which stands in strings alone, must not end the element. */
 static void put_json(Text *t, const char *s)
 {
 	for (; *s; s++) {
-		text_put(t, s, 1);
-		if (s[0] == '<' && s[1] == '/')
-			text_add(t, "\\");
-	}
-}
-
-static void put_string(Text *t, const char *s)
-{
-	text_add(t, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			text_add(t, "\\%c", *s);
-		else if (*s == '<')
+		if (*s == '<')
 			text_add(t, "\\u003c");
-		else if ((unsigned char)*s < 32)
-			text_add(t, "\\u%04x", (unsigned)*s);
 		else
 			text_put(t, s, 1);
 	}
-	text_add(t, "\"");
 }
 
 static bool add_source(Arena *a, const char *dir, const char *name, const char *file, Text *t)
@@ -41,9 +26,9 @@ static bool add_source(Arena *a, const char *dir, const char *name, const char *
 	if (!text)
 		return false;
 	text_add(t, "%s", t->n > 1 ? ",\n" : "");
-	put_string(t, name);
+	text_json(t, name);
 	text_add(t, ": ");
-	put_string(t, text);
+	text_json(t, text);
 	return true;
 }
 

@@ -55,3 +55,17 @@ void text_free(Text *t)
 	free(t->s);
 	*t = (Text){0};
 }
+
+void text_json(Text *t, const char *s)
+{
+	text_add(t, "\"");
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			text_add(t, "\\%c", *s);
+		else if ((unsigned char)*s < 32)
+			text_add(t, "\\u%04x", (unsigned)*s);
+		else
+			text_put(t, s, 1);
+	}
+	text_add(t, "\"");
+}

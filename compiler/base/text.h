@@ -14,6 +14,8 @@ typedef struct Text {
 void text_add(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void text_vadd(Text *t, const char *fmt, va_list ap);
 void text_put(Text *t, const char *data, size_t n);
+/* text_json - `s` as a JSON string, quotes included. */
+void text_json(Text *t, const char *s);
 void text_free(Text *t);
 
 #endif

@@ -73,27 +73,13 @@ void launch_sbatch(const BuildDir *b, Text *t)
 
 /* ---- the manifest ---- */
 
-static void json_text(Text *t, const char *s)
-{
-	text_add(t, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			text_add(t, "\\%c", *s);
-		else if ((unsigned char)*s < 32)
-			text_add(t, "\\u%04x", (unsigned)*s);
-		else
-			text_put(t, s, 1);
-	}
-	text_add(t, "\"");
-}
-
 static void add_inputs(const BuildDir *b, Text *t)
 {
 	for (uint32_t i = 0; i < b->ninputs; i++) {
 		char hex[33];
 		hash_hex(b->inputs[i].text, strlen(b->inputs[i].text), hex);
 		text_add(t, "%s\n {\"path\": ", i ? "," : "");
-		json_text(t, b->inputs[i].path);
+		text_json(t, b->inputs[i].path);
 		text_add(t, ", \"xxh3\": \"%s\"}", hex);
 	}
 }
@@ -139,7 +125,7 @@ static void add_kernel(const BuildDir *b, uint32_t i, Text *t)
 	text_add(t, "%s\n {\"name\": \"%s\", \"source\": \"kernels/%s.%s\", \"binary\": %s, \"template\": \"%s\", \"origin\": ",
 	         i ? "," : "", k->name, k->name, b->cuda ? "cu" : "c", b->cuda && !b->binaries ? "null" : binary,
 	         k->template_);
-	json_text(t, k->origin);
+	text_json(t, k->origin);
 	text_add(t, ", \"flops\": %.6g, \"bytes\": %.6g", k->flops, kernel_bytes(b->plans[0].prog, k));
 	if (b->cuda)
 		add_cuda(b, k, i, t);
@@ -184,7 +170,7 @@ void manifest_json(const BuildDir *b, Text *t)
 	text_add(t, "{\n\"glmc\": \"" GLMC_VERSION "\",\n\"target\": \"%s\",\n\"arguments\": [", b->cuda ? "cuda" : "host");
 	for (int i = 0; i < b->argc; i++) {
 		text_add(t, i ? ", " : "");
-		json_text(t, b->argv[i]);
+		text_json(t, b->argv[i]);
 	}
 	text_add(t, "],\n\"inputs\": [");
 	add_inputs(b, t);
