@@ -59,10 +59,8 @@ static int on_folder(const Comp *c)
 	if (strcmp(o->command, "report") == 0)
 		return one_operand(o, "build folder") ? command_report(c) : ST_USAGE;
 	if (strcmp(o->command, "repro") == 0) {
-		if (o->operands.n == 2)
-			return command_repro(c->arena, o);
-		fprintf(stderr, "glmc: `repro` takes a build folder and a kernel\n");
-		return ST_USAGE;
+		bool ok = o->operands.n == 2 || usage_error("`%s` takes a build folder and a kernel", o->command);
+		return ok ? command_repro(c->arena, o) : ST_USAGE;
 	}
 	if (inspect ? o->operands.n < 1 || o->operands.n > 2 : !o->operands.n) {
 		usage_error("`%s` takes a build folder%s", o->command, inspect ? " and perhaps a kernel" : "");
