@@ -6,20 +6,7 @@
 #include "compiler/pass/autodiff.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
-#include "fuzz.h"
-
-static void check_text(Arena *a, Diag *d, const Graph *g)
-{
-	Text once = {0}, twice = {0};
-	HOLDS(!graph_verify(a, g));
-	graph_print(g, &once);
-	Graph *again = graph_read(a, d, diag_add_source(d, "fuzz.gir", once.s, (uint32_t)once.n));
-	HOLDS(again);
-	graph_print(again, &twice);
-	HOLDS(strcmp(once.s, twice.s) == 0);
-	text_free(&once);
-	text_free(&twice);
-}
+#include "fuzz_graph.h"
 
 static void check_gradients(Arena *a, Diag *d, const Graph *g)
 {
@@ -33,10 +20,10 @@ static void check_gradients(Arena *a, Diag *d, const Graph *g)
 			w[n->i[0]] = (WeightDecl){.name = "w", .type = *graph_type(g, n->out[0])};
 	}
 	Joint j = autodiff(a, g, w, WEIGHTS);
-	check_text(a, d, j.g);
+	check_graph(a, d, j.g);
 	Split s = split_recompute(a, &j, SPLIT_NORMAL);
-	check_text(a, d, simplify_graph(a, s.f, 0));
-	check_text(a, d, simplify_graph(a, s.b, 0));
+	check_graph(a, d, simplify_graph(a, s.f, 0));
+	check_graph(a, d, simplify_graph(a, s.b, 0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -48,9 +35,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t source = diag_add_source(d, "fuzz.gir", text, (uint32_t)size);
 	size_t at = 0;
 	for (Graph *g; (g = graph_read_next(a, d, source, &at));) {
-		check_text(a, d, g);
+		check_graph(a, d, g);
 		g = simplify_graph(a, g, 64);
-		check_text(a, d, g);
+		check_graph(a, d, g);
 		if (autodiff_possible(g))
 			check_gradients(a, d, g);
 	}

@@ -9,7 +9,7 @@
 #include "compiler/pass/carry.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
-#include "fuzz.h"
+#include "fuzz_graph.h"
 
 enum { SEQ_MAX = 64, STEPS = 20000 };
 
@@ -27,19 +27,6 @@ static void check_print(Arena *a, Diag *d, const Program *p)
 	HOLDS(again);
 	ast_print(again, true, &twice);
 	HOLDS(once.n == twice.n && memcmp(once.s, twice.s, once.n) == 0);
-	text_free(&once);
-	text_free(&twice);
-}
-
-static void check_graph(Arena *a, Diag *d, const Graph *g)
-{
-	Text once = {0}, twice = {0};
-	HOLDS(!graph_verify(a, g));
-	graph_print(g, &once);
-	Graph *again = graph_read(a, d, diag_add_source(d, "fuzz.gir", once.s, (uint32_t)once.n));
-	HOLDS(again);
-	graph_print(again, &twice);
-	HOLDS(strcmp(once.s, twice.s) == 0);
 	text_free(&once);
 	text_free(&twice);
 }

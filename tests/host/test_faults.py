@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
-from case import Case, Failure  # noqa: E402
+from case import Case, Failure, run_checks  # noqa: E402
 from checkpoint import load_safetensors, save_safetensors  # noqa: E402
 
 LIMIT = 3.0                     # seconds of dist_env.timeout_minutes
@@ -204,16 +204,7 @@ CHECKS = [killed, stopped, interrupted, disk, not_finite, started_wrongly]
 
 def main():
     glmc, work = sys.argv[1:3]
-    failed = 0
-    for check in CHECKS:
-        if sys.argv[3:] and check.__name__ not in sys.argv[3:]:
-            continue
-        try:
-            print(f"{check.__name__:16s} {check(glmc, os.path.abspath(work))}", flush=True)
-        except Failure as e:
-            failed += 1
-            print(f"FAILED {check.__name__}: {e}", flush=True)
-    sys.exit(1 if failed else 0)
+    run_checks(CHECKS, glmc, os.path.abspath(work))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
-from case import Case, Failure, check_close  # noqa: E402
+from case import Case, Failure, check_close, run_checks  # noqa: E402
 from checkpoint import load_safetensors, save_safetensors  # noqa: E402
 
 LR, BETAS = 1e-3, (0.9, 0.999)
@@ -249,16 +249,7 @@ CHECKS = [short_epoch, shuffle, optimizer, clipping, bias_update, rates]
 
 def main():
     glmc, work = sys.argv[1:3]
-    failed = 0
-    for check in CHECKS:
-        if sys.argv[3:] and check.__name__ not in sys.argv[3:]:
-            continue
-        try:
-            print(f"{check.__name__:14s} {check(glmc, work)}", flush=True)
-        except Failure as e:
-            failed += 1
-            print(f"FAILED {check.__name__}: {e}", flush=True)
-    sys.exit(1 if failed else 0)
+    run_checks(CHECKS, glmc, work)
 
 
 if __name__ == "__main__":

@@ -157,3 +157,17 @@ def check_close(got, want, tolerance, what):
     if not error <= tolerance:
         raise Failure(f"{what}: {got} instead of {want}, off by {error:.1e}")
     return error
+
+
+def run_checks(checks, *args):
+    """Runs each check(*args), or those named on the command line, and ends with the status of the test."""
+    failed = 0
+    for check in checks:
+        if sys.argv[3:] and check.__name__ not in sys.argv[3:]:
+            continue
+        try:
+            print(f"{check.__name__:16s} {check(*args)}", flush=True)
+        except Failure as e:
+            failed += 1
+            print(f"FAILED {check.__name__}: {e}", flush=True)
+    sys.exit(1 if failed else 0)
