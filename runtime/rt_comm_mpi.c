@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "rt_comm.h"
+#include "rt_message.h"
 
 enum { EXIT_COMM = 5, EXIT_MEMORY = 7, PIECE = 1 << 30, TELLS = 8, NAMED = 6 };
 enum { SUM_PIECE = 1 << 16 };    /* elements summed at a time in a reduce */
@@ -83,13 +84,11 @@ static void waiting_for(const Where *w, char *out, size_t n)
 
 static void on_signal(int sig)
 {
-	char text[500], whom[80];
+	char whom[80];
 	const Where *w = where_now;
 	waiting_for(w, whom, sizeof whom);
-	int n = snprintf(text, sizeof text, "[rank %d] ended by signal %d in instruction %d (%s)%s\n", w->rank, sig,
-	                 w->instr, w->text ? w->text : "start", whom);
-	if (n > 0 && write(2, text, (size_t)n) < 0)
-		_exit(EXIT_COMM);
+	rt_say(w->rank, "ended by signal %d in instruction %d (%.300s)%s", sig, w->instr, w->text ? w->text : "start",
+	       whom);
 	_exit(EXIT_COMM);
 }
 
@@ -99,7 +98,7 @@ static void *guard(void *arg)
 	while (!atomic_load(&c->stop)) {
 		long long at = atomic_load(&c->deadline);
 		if (at && (long long)now() > at) {
-			fprintf(stderr, "[rank %d] MPI does not return, ending\n", c->where.rank);
+			rt_say(c->where.rank, "MPI does not return, ending");
 			_exit(EXIT_COMM);
 		}
 		usleep(200000);
@@ -168,8 +167,8 @@ static _Noreturn void timed_out(RtComm *c)
 	bool known = peer < 0 && name_silent(c, w->members, c->size[w->group], silent, sizeof silent);
 	if (!known && !name_silent(c, NULL, c->size[RT_COMM_WORLD], silent, sizeof silent))
 		snprintf(silent, sizeof silent, "; every rank waits");
-	fprintf(stderr, "[rank %d] no progress for %g s in instruction %d (%s)%s%s%s\n", w->rank, c->timeout, w->instr,
-	        w->text ? w->text : "start", whom, also, silent);
+	rt_say(w->rank, "no progress for %g s in instruction %d (%s)%s%s%s", c->timeout, w->instr,
+	       w->text ? w->text : "start", whom, also, silent);
 	rt_comm_abort(c, EXIT_COMM);
 }
 
@@ -203,8 +202,8 @@ static _Noreturn void failed(RtComm *c, int error)
 	int n = 0;
 	MPI_Error_string(error, text, &n);
 	waiting_for(&c->where, whom, sizeof whom);
-	fprintf(stderr, "[rank %d] MPI fails in instruction %d (%s)%s: %s\n", c->where.rank, c->where.instr,
-	        c->where.text ? c->where.text : "start", whom, text);
+	rt_say(c->where.rank, "MPI fails in instruction %d (%s)%s: %s", c->where.instr,
+	       c->where.text ? c->where.text : "start", whom, text);
 	rt_comm_abort(c, EXIT_COMM);
 }
 
@@ -420,7 +419,7 @@ static MPI_Request *next_request(RtComm *c)
 		int room = c->room ? c->room * 2 : 64;
 		MPI_Request *r = realloc(c->requests, (size_t)room * sizeof *r);
 		if (!r) {
-			fprintf(stderr, "[rank %d] out of memory\n", c->where.rank);
+			rt_say(c->where.rank, "out of memory");
 			rt_comm_abort(c, EXIT_MEMORY);
 		}
 		c->requests = r;

@@ -22,6 +22,7 @@
 #include "rt_keys.h"
 #include "rt_launcher.h"
 #include "rt_meet.h"
+#include "rt_message.h"
 
 enum { NAMED = 6 };
 
@@ -68,12 +69,8 @@ static const char *text_of(const Where *w)
 
 static void on_signal(int sig)
 {
-	char text[400];
 	const Where *w = where_now;
-	int n = snprintf(text, sizeof text, "[rank %d] ended by signal %d in instruction %d (%s)\n", w->rank, sig,
-	                 w->instr, text_of(w));
-	if (n > 0 && write(2, text, (size_t)n) < 0)
-		_exit(RT_ECOMM);
+	rt_say(w->rank, "ended by signal %d in instruction %d (%.300s)", sig, w->instr, text_of(w));
 	_exit(RT_ECOMM);
 }
 
@@ -83,8 +80,8 @@ static void *guard(void *arg)
 	while (!atomic_load(&c->stop)) {
 		long long at = atomic_load(&c->deadline);
 		if (at && (long long)now() > at) {
-			fprintf(stderr, "[rank %d] NCCL does not return from instruction %d (%s), ending\n", c->where.rank,
-			        c->where.instr, text_of(&c->where));
+			rt_say(c->where.rank, "NCCL does not return from instruction %d (%s), ending", c->where.instr,
+			       text_of(&c->where));
 			_exit(RT_ECOMM);
 		}
 		usleep(100000);
@@ -171,8 +168,8 @@ static void print_op(RtComm *c, const RtFlightOp *op)
 		snprintf(also, sizeof also, ", which waits itself in instruction %d", instr);
 	if (!(op->peer < 0 && name_silent(c, op->group, quiet, sizeof quiet)))
 		name_silent(c, RT_COMM_WORLD, quiet, sizeof quiet);
-	fprintf(stderr, "[rank %d] no progress for %g s in instruction %d (%s), waiting for %s%s%s\n", c->where.rank,
-	        c->timeout, op->instr, op->note ? op->note : "start", whom, also, *quiet ? quiet : "; every rank waits");
+	rt_say(c->where.rank, "no progress for %g s in instruction %d (%s), waiting for %s%s%s", c->timeout, op->instr,
+	       op->note ? op->note : "start", whom, also, *quiet ? quiet : "; every rank waits");
 }
 
 /* The oldest transfer of every stream; none: the device itself does not finish. */
@@ -186,9 +183,8 @@ static void print_flight(RtComm *c)
 		n += op != NULL;
 	}
 	if (!n)
-		fprintf(stderr, "[rank %d] no progress for %g s: the device does not finish what was issued up to instruction "
-		                "%d (%s)\n", c->where.rank, c->timeout, c->where.instr, text_of(&c->where));
-	fflush(stderr);
+		rt_say(c->where.rank, "no progress for %g s: the device does not finish what was issued up to instruction "
+		                      "%d (%s)", c->timeout, c->where.instr, text_of(&c->where));
 }
 
 static _Noreturn void timed_out(RtComm *c)
@@ -285,8 +281,8 @@ static void peer_ended(void *ctx, int rank, int status)
 	RtComm *c = ctx;
 	if (atomic_load(&c->ending))
 		return;
-	fprintf(stderr, "[rank %d] rank %d %s; here: instruction %d (%s)\n", c->where.rank, rank,
-	        status == RT_ECOMM ? "is lost" : "has failed", c->where.instr, text_of(&c->where));
+	rt_say(c->where.rank, "rank %d %s; here: instruction %d (%s)", rank,
+	       status == RT_ECOMM ? "is lost" : "has failed", c->where.instr, text_of(&c->where));
 	fflush(NULL);
 	_exit(status);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "rt_comm.h"
+#include "rt_message.h"
 
 struct RtComm {
 	int rank;
@@ -54,7 +55,7 @@ int rt_comm_index(const RtComm *c, RtCommGroup g)
 
 static _Noreturn void impossible(void)
 {
-	fprintf(stderr, "[rank 0] a transfer in a program of one rank\n");
+	rt_say(0, "a transfer in a program of one rank");
 	exit(70);
 }
 

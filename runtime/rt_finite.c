@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rt_message.h"
 #include "rt_store.h"
 
 enum { NAMED = 4 };              /* tensors named by a rank */
@@ -33,39 +34,30 @@ static int64_t find(Search *s, const RtUnit *u, int64_t begin, int64_t end)
 	return -1;
 }
 
-/* "model.layers.3.mlp.experts.2.up_proj.weight"; `e` is the expert, -1 none. */
-static void print_name(const RtTensor *t, int64_t e)
-{
-	const char *hit = e >= 0 ? strstr(t->name, "{e}") : NULL;
-	if (hit)
-		fprintf(stderr, "%.*s%lld%s", (int)(hit - t->name), t->name, (long long)e, hit + 3);
-	else
-		fprintf(stderr, "%s", t->name);
-}
-
 /* Element `at` of one tensor as [3, 5]. */
-static void print_index(const RtTensor *t, int64_t at)
+static const char *index_text(const RtTensor *t, int64_t at, char out[160])
 {
 	int64_t rest = 1;
 	for (int d = 0; d < t->ndim; d++)
 		rest *= t->dim[d];
+	strcpy(out, "[");
 	for (int d = 0; d < t->ndim; d++) {
+		size_t n = strlen(out);
 		rest /= t->dim[d];
-		fprintf(stderr, "%s%lld", d ? ", " : "[", (long long)(at / rest % t->dim[d]));
+		snprintf(out + n, 160 - n, "%s%lld", d ? ", " : "", (long long)(at / rest % t->dim[d]));
 	}
-	fprintf(stderr, "]\n");
+	return strcat(out, "]");
 }
 
 static void report(Search *s, const RtTensor *t, int64_t first, int64_t elems, int64_t local)
 {
-	int64_t e = t->experts ? rt_comm_index(s->rt->comm, RT_COMM_EP) * local + first / elems : -1;
+	char name[512], index[160];
 	if (s->found++ >= NAMED)
 		return;
-	fprintf(stderr, "[rank %d] step %lld: ", s->rt->rank, (long long)s->rt->step);
-	fprintf(stderr, s->grad ? "the gradient of " : "");
-	print_name(t, e);
-	fprintf(stderr, " is not finite at ");
-	print_index(t, first % elems);
+	rt_expert_name(name, sizeof name, t->name,
+	               t->experts ? rt_comm_index(s->rt->comm, RT_COMM_EP) * local + first / elems : -1);
+	rt_say(s->rt->rank, "step %lld: %s%s is not finite at %s", (long long)s->rt->step,
+	       s->grad ? "the gradient of " : "", name, index_text(t, first % elems, index));
 }
 
 static int search(Rt *rt, bool grad)
@@ -91,10 +83,13 @@ static int search(Rt *rt, bool grad)
 
 static int sum_over(Rt *rt, RtCommGroup g, int x)
 {
-	int all[4096], sum = 0;
+	int n = rt_comm_size(rt->comm, g), sum = 0, *all = malloc((size_t)n * sizeof *all);
+	if (!all)
+		rt_fail(rt, RT_EMEMORY, "out of memory");
 	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
-	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
+	for (int k = 0; k < n; k++)
 		sum += all[k];
+	free(all);
 	return sum;
 }
 
@@ -103,7 +98,6 @@ void rt_not_finite(Rt *rt, double loss, double norm)
 	int parameters = search(rt, false);
 	if (!sum_over(rt, RT_COMM_PP, sum_over(rt, RT_COMM_DP, parameters)))
 		search(rt, true);
-	fflush(stderr);
 	rt_comm_barrier(rt->comm);
 	if (rt->rank == 0)
 		rt_fail(rt, RT_ENUMERIC, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step, loss,

@@ -11,16 +11,15 @@
 #include "rt_choice.h"
 #include "rt_keys.h"
 #include "rt_lr.h"
+#include "rt_message.h"
 #include "rt_trailer.h"
 
 void rt_fail(Rt *rt, int status, const char *fmt, ...)
 {
 	va_list ap;
-	char text[1000];
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	rt_say_list(rt->rank, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "[rank %d] %s\n", rt->rank, text);
 	if (rt->comm)
 		rt_comm_abort(rt->comm, status);
 	exit(status);
@@ -50,9 +49,9 @@ static _Noreturn void usage(const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	rt_say_list(RT_NO_RANK, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nhelp: --help lists the options of a rank\n");
+	rt_say(RT_NO_RANK, "help: --help lists the options of a rank");
 	exit(RT_EUSAGE);
 }
 
@@ -162,7 +161,7 @@ static void read_program(Rt *rt)
 	rt->p = text ? rt_prog_read(text, n, err) : NULL;
 	free(text);
 	if (!rt->p) {
-		fprintf(stderr, "%s\n", err);
+		rt_say(RT_NO_RANK, "%s", err);
 		exit(RT_EUSAGE);
 	}
 	rt->own = rt_own(rt->p);
@@ -174,17 +173,17 @@ static void check_world(Rt *rt)
 	int world;
 	const RtProg *p = rt->p;
 	if (!rt_comm_rank(&rt->rank, &world, err)) {
-		fprintf(stderr, "%s\n", err);
+		rt_say(RT_NO_RANK, "%s", err);
 		exit(RT_EUSAGE);
 	}
 	if (world != p->world) {
-		fprintf(stderr, "[rank %d] started as one of %d ranks, the program is for %d\n"
-		                "help: launch.sh or `glmc run` start the right number\n", rt->rank, world, p->world);
+		rt_say(rt->rank, "started as one of %d ranks, the program is for %d\n"
+		                 "help: launch.sh or `glmc run` start the right number", world, p->world);
 		exit(RT_EUSAGE);
 	}
 	if (rt->rank / p->dp != p->pp_rank) {
-		fprintf(stderr, "[rank %d] belongs to pipeline rank %d, this file to %d: start rank-%03d\n", rt->rank,
-		        rt->rank / p->dp, p->pp_rank, rt->rank);
+		rt_say(rt->rank, "belongs to pipeline rank %d, this file to %d: start rank-%03d", rt->rank / p->dp,
+		       p->pp_rank, rt->rank);
 		exit(RT_EUSAGE);
 	}
 	rt->q = rt->rank % p->dp;

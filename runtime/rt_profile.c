@@ -2,10 +2,11 @@
  * instructions by their RtOp. */
 #include "rt_profile.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "rt_message.h"
 
 typedef struct Account {
 	const char *name;
@@ -101,15 +102,14 @@ void rt_profile_print(RtProfile *f, int rank)
 		return;
 	double total = now(f) - f->begin, steps = (double)(f->steps > 1 ? f->steps - 1 : 1), rest = total;
 	qsort(f->account, (size_t)f->n, sizeof *f->account, by_time);
-	fprintf(stderr, "[rank %d] %.2f ms a step\n", rank, total / steps * 1e3);
+	rt_say(rank, "%.2f ms a step", total / steps * 1e3);
 	for (int i = 0; i < f->n && f->account[i].calls; i++) {
 		const Account *a = &f->account[i];
 		rest -= a->seconds;
-		fprintf(stderr, "[rank %d] %9.2f ms %5.1f %% %7.0f  %s\n", rank, a->seconds / steps * 1e3,
-		        a->seconds / total * 100, (double)a->calls / steps, a->name);
+		rt_say(rank, "%9.2f ms %5.1f %% %7.0f  %s", a->seconds / steps * 1e3, a->seconds / total * 100,
+		       (double)a->calls / steps, a->name);
 	}
-	fprintf(stderr, "[rank %d] %9.2f ms %5.1f %%          outside\n", rank, rest / steps * 1e3,
-	        rest / total * 100);
+	rt_say(rank, "%9.2f ms %5.1f %%          outside", rest / steps * 1e3, rest / total * 100);
 }
 
 void rt_profile_free(RtProfile *f)

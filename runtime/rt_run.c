@@ -1,7 +1,6 @@
 /* rt_run.c - the loop that executes a program: one step, in issue order. */
-#include <stdio.h>
-
 #include "rt_choice.h"
+#include "rt_message.h"
 
 static void set_microbatch(Rt *rt, int mb)
 {
@@ -106,7 +105,7 @@ static void run_range(Rt *rt, int begin, int end)
 			set_microbatch(rt, in->mb);
 		rt_comm_where(rt->comm, at, in->note);
 		if (rt->trace && !absent)
-			fprintf(stderr, "[rank %d] %d %s\n", rt->rank, at, in->note ? in->note : "");
+			rt_say(rt->rank, "%d %s", at, in->note ? in->note : "");
 		if (!absent)
 			run_one(rt, at);
 		if (in->op == RT_ROUNDS)
