@@ -126,9 +126,9 @@ static void field_set(void *base, const Field *f, long long x)
 	}
 }
 
-static RtInstr blank_instr(void)
+RtInstr rt_instr(RtOp op)
 {
-	return (RtInstr){.kernel = -1, .peer = -1, .unit = -1, .mb = -1, .stage = -1, .layer = -1, .bal = -1};
+	return (RtInstr){.op = op, .kernel = -1, .peer = -1, .unit = -1, .mb = -1, .stage = -1, .layer = -1, .bal = -1};
 }
 
 /* ---- printing ---- */
@@ -220,7 +220,7 @@ static void print_step_tables(Out *o, const RtProg *p)
 
 static void print_instr(Out *o, const RtProg *p, const RtInstr *in)
 {
-	RtInstr none = blank_instr();
+	RtInstr none = rt_instr(in->op);
 	put(o, "%s", op_names[in->op]);
 	print_fields(o, instr_fields, INSTR_FIELDS, in, &none);
 	if (in->narg)
@@ -544,8 +544,7 @@ static bool read_instr(In *in, RtOp op)
 	if (!GROW(in, instrs, ninstr, cap_instr))
 		return fail(in, "out of memory");
 	RtInstr *i = &in->p->instrs[in->p->ninstr++];
-	*i = blank_instr();
-	i->op = op;
+	*i = rt_instr(op);
 	char *note = strchr(in->line, ';');
 	if (note) {
 		*note++ = 0;

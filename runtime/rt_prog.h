@@ -244,6 +244,9 @@ bool rt_access(const char **text, RtAccess *out);
 /* rt_access_bytes - the bytes that are touched at most. */
 uint64_t rt_access_bytes(const RtProg *p, const RtAccess *x);
 
+/* rt_instr - an instruction with nothing else set: indices that may be none are -1. */
+RtInstr rt_instr(RtOp op);
+
 /* As in the text form: "launch", "send" ..; "F", "B", "I", "W". */
 const char *rt_op_name(RtOp op);
 const char *rt_act_name(RtActKind k);

@@ -10,14 +10,9 @@
 
 #include "../base/map.h"
 
-enum { ALIGN_ELEMS = 16, ALIGN_BYTES = 256 };
+enum { ALIGN_ELEMS = 16 };
 
 typedef enum UnitKind { UNIT_TRAINED, UNIT_FROZEN, UNIT_BUFFERS, UNIT_EXPERTS, UNIT_KINDS } UnitKind;
-
-static uint64_t round_up(uint64_t n, uint64_t to)
-{
-	return (n + to - 1) / to * to;
-}
 
 /* Any function of the class reads the weight, or adds to its gradient. */
 static bool class_uses(const PlanInput *in, uint32_t cls, BufRole role, uint32_t weight)
@@ -39,7 +34,8 @@ static bool is_balanced(const LayerClass *c, uint32_t weight)
 	return false;
 }
 
-int plan_model_order(const Model *m, uint32_t instance)
+/* First model-order number of an instance's weights. */
+static int model_order(const Model *m, uint32_t instance)
 {
 	uint32_t order = 0;
 	for (uint32_t i = 0; i < instance; i++)
@@ -47,9 +43,11 @@ int plan_model_order(const Model *m, uint32_t instance)
 	return (int)order;
 }
 
-static RtDType rt_dtype(DType t)
+RtDType plan_dtype(DType t)
 {
-	return t == DT_bf16 ? RT_bf16 : RT_f32;
+	static const RtDType to[] = {[DT_f32] = RT_f32, [DT_bf16] = RT_bf16, [DT_f64] = RT_f64, [DT_i32] = RT_i32,
+	                             [DT_u32] = RT_u32};
+	return to[t];
 }
 
 /* The laws of AutoModel for from_config (automodel: section 4.8). */
@@ -81,7 +79,7 @@ static RtTensor make_tensor(Arena *a, const Model *m, const Instance *inst, uint
                             int order)
 {
 	const WeightDecl *d = &m->classes[inst->cls].weights[w];
-	RtTensor t = {.unit = -1, .grad = grad, .order = order, .stored = rt_dtype(d->type.dtype)};
+	RtTensor t = {.unit = -1, .grad = grad, .order = order, .stored = plan_dtype(d->type.dtype)};
 	t.name = tensor_name(a, m, inst, w);
 	int first = d->stacked ? 1 : 0;
 	t.experts = d->stacked ? d->type.dim[0].n : 0;
@@ -175,8 +173,8 @@ static RtUnit *unit_for(Laying *y, const Instance *inst, const WeightDecl *d, Un
 		vec_push(y->a, &y->l->units,
 		         ((RtUnit){.name = arena_printf(y->a, "%s%s", base, suffix[k]),
 		                   .group = k == UNIT_EXPERTS ? RT_GROUP_EXPERT : RT_GROUP_DP,
-		                   .stored = rt_dtype(d->type.dtype),
-		                   .dtype = d->buffer ? RT_f32 : rt_dtype(y->in->compute)}));
+		                   .stored = plan_dtype(d->type.dtype),
+		                   .dtype = d->buffer ? RT_f32 : plan_dtype(y->in->compute)}));
 		*unit = (int)y->l->units.n - 1;
 	}
 	return &y->l->units.v[*unit];
@@ -203,7 +201,7 @@ static void layout_instance(Laying *y, uint32_t i)
 	const Model *m = y->in->model;
 	const Instance *inst = &m->instances[i];
 	const LayerClass *c = &m->classes[inst->cls];
-	int unit[UNIT_KINDS] = {-1, -1, -1, -1}, order = plan_model_order(m, i);
+	int unit[UNIT_KINDS] = {-1, -1, -1, -1}, order = model_order(m, i);
 	WeightPlace *place = y->l->place[i] = ARENA_ARRAY(y->a, WeightPlace, c->nweights + 1);
 	for (uint32_t w = 0; w < c->nweights; w++) {
 		const char *name = tensor_name(y->a, m, inst, w);

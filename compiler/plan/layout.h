@@ -4,6 +4,13 @@
 
 #include "program.h"
 
+enum { ALIGN_BYTES = 256 };      /* every buffer starts at a multiple of it */
+
+static inline uint64_t round_up(uint64_t n, uint64_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
 /* Where weight w of instance i lies: unit -1 when the rank does not compute with it. */
 typedef struct WeightPlace {
 	int unit;
@@ -18,6 +25,8 @@ typedef struct Layout {
 	PlanBytes bytes;         /* parameters, gradients, optimizer */
 	uint64_t end;            /* first free byte of the arena */
 } Layout;
+
+RtDType plan_dtype(DType t);
 
 Layout layout_rank(Arena *a, const PlanInput *in, int pp_rank);
 

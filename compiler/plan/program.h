@@ -63,7 +63,4 @@ typedef struct RankPlan {
 /* plan_rank - the program of one pipeline rank. Allocates in `a`. */
 RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank);
 
-/* plan_model_order - first model-order number of an instance's weights. */
-int plan_model_order(const Model *m, uint32_t instance);
-
 #endif
