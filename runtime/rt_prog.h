@@ -1,8 +1,9 @@
 /* rt_prog.h - the rank program: what one pipeline rank executes, as data.
  *
  * Written by the compiler (compiler/plan), printed and read back in the `.rp` text form
- * (rt_prog.c), appended to the executable, executed by rt_run.c. All ranks of one pipeline rank
- * share a program; what differs (dp, ep, ep_shard coordinates) comes from the launcher.
+ * (rt_prog_print.c, rt_prog_read.c), appended to the executable, executed by rt_run.c. All ranks of
+ * one pipeline rank share a program; what differs (dp, ep, ep_shard coordinates) comes from the
+ * launcher.
  *
  * Memory is one arena per rank. Every buffer has a fixed offset; nothing is allocated in a step.
  *
