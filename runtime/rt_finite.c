@@ -93,6 +93,7 @@ static int sum_over(Rt *rt, RtCommGroup g, int x)
 	return sum;
 }
 
+/* All has been said before any rank ends the run. */
 void rt_not_finite(Rt *rt, double loss, double norm)
 {
 	int parameters = search(rt, false);
@@ -100,7 +101,7 @@ void rt_not_finite(Rt *rt, double loss, double norm)
 		search(rt, true);
 	rt_comm_barrier(rt->comm);
 	if (rt->rank == 0)
-		rt_fail(rt, RT_ENUMERIC, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step, loss,
-		        norm);
+		rt_say(0, "step %lld: loss %g and gradient norm %g are not finite", (long long)rt->step, loss, norm);
+	rt_comm_barrier(rt->comm);
 	rt_comm_abort(rt->comm, RT_ENUMERIC);
 }
