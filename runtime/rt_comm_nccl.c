@@ -9,95 +9,43 @@
  * set to Ring unless the user has set it. NCCL_LAUNCH_ORDER_IMPLICIT makes the transfers of different
  * communicators start in the order of the program, which was proven free of deadlock in that order.
  */
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "rt_comm_int.h"
 #include "rt_flight.h"
 #include "rt_keys.h"
 #include "rt_launcher.h"
 #include "rt_meet.h"
 #include "rt_message.h"
 
-enum { NAMED = 6 };
-
 static const double ASK = 0.05;      /* seconds between looks at what moves */
 
-typedef struct Where {
-	int rank, instr;
-	const char *text;
-} Where;
-
 struct RtComm {
+	RtCommBase base;
 	Rt *rt;
 	RtNcclApi nccl;
 	RtMeet *meet;            /* NULL: one rank */
-	ncclComm_t comm[RT_COMM_GROUPS]; /* NULL: a group of one */
-	int size[RT_COMM_GROUPS], index[RT_COMM_GROUPS];
-	double timeout;
-	Where where;
+	ncclComm_t comm[RT_COMM_GROUPS];     /* NULL: a group of one */
 	RtFlight flight;
 	int64_t finished;        /* transfers at `moved` */
 	double moved;            /* when a wait began or a transfer finished last */
 	double asked;            /* when NCCL was asked for errors last */
 	double said;             /* when the others were told of this rank's waiting last */
-	atomic_llong deadline;   /* second at which the guard ends the process; 0 off */
-	pthread_t guard;
-	atomic_bool stop;
 	atomic_bool ending;      /* this rank ends the run itself */
 };
-
-/* For the signal handler alone: set once, before the handler is installed. */
-static const Where *volatile where_now;
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static const char *text_of(const Where *w)
-{
-	return w->text ? w->text : "start";
-}
-
-static void on_signal(int sig)
-{
-	const Where *w = where_now;
-	rt_say(w->rank, "ended by signal %d in instruction %d (%.300s)", sig, w->instr, text_of(w));
-	_exit(RT_ECOMM);
-}
-
-static void *guard(void *arg)
-{
-	RtComm *c = arg;
-	while (!atomic_load(&c->stop)) {
-		long long at = atomic_load(&c->deadline);
-		if (at && (long long)now() > at) {
-			rt_say(c->where.rank, "NCCL does not return from instruction %d (%s), ending", c->where.instr,
-			       text_of(&c->where));
-			_exit(RT_ECOMM);
-		}
-		usleep(100000);
-	}
-	return NULL;
-}
 
 /* Between these two a call of NCCL may block, but not longer than the time limit. */
 static void enter(RtComm *c)
 {
-	atomic_store(&c->deadline, (long long)(now() + c->timeout) + 2);
+	rt_comm_deadline(&c->base, c->base.timeout + 2);
 }
 
 static void leave(RtComm *c)
 {
-	atomic_store(&c->deadline, 0);
+	rt_comm_no_deadline(&c->base);
 }
 
 static void check(RtComm *c, ncclResult_t r, const char *call)
@@ -105,7 +53,7 @@ static void check(RtComm *c, ncclResult_t r, const char *call)
 	leave(c);
 	if (r == ncclSuccess || r == ncclInProgress)
 		return;
-	rt_fail(c->rt, RT_ECOMM, "%s in instruction %d (%s): %s: %s", call, c->where.instr, text_of(&c->where),
+	rt_fail(c->rt, RT_ECOMM, "%s in instruction %d (%s): %s: %s", call, c->base.instr, rt_comm_doing(&c->base),
 	        c->nccl.ncclGetErrorString(r), c->nccl.ncclGetLastError(NULL));
 }
 
@@ -113,63 +61,14 @@ static void check(RtComm *c, ncclResult_t r, const char *call)
 
 /* ---- while the host waits ---- */
 
-static const char *const group_names[] = {"world", "data-parallel", "expert-parallel", "expert-shard",
-                                          "pipeline"};
-
-static int world_rank(const RtComm *c, RtCommGroup g, int member)
+/* News come by way of rank 0: when that is silent, nothing is known of the others. */
+static bool was_heard(RtComm *c, int rank, double within, int *instr)
 {
-	const RtProg *p = c->rt->p;
-	int rank = c->where.rank, first = rank - rank % p->dp, q = rank % p->dp;
-	switch (g) {
-	case RT_COMM_PP: return member * p->dp + q;
-	case RT_COMM_DP: return first + member;
-	case RT_COMM_EP: return first + q - q % p->ep + member;
-	case RT_COMM_SHARD: return first + member * p->ep + q % p->ep;
-	default: return member;
-	}
-}
-
-static bool silent(RtComm *c, int rank)
-{
-	int instr;
-	return rank != c->where.rank && rt_meet_heard(c->meet, rank, &instr) > c->timeout / 3;
-}
-
-/* "; no sign of rank 3, 5": of the members of a group. News come by way of rank 0. False when all say
- * something. */
-static bool name_silent(RtComm *c, RtCommGroup g, char *out, size_t size)
-{
-	int n = 0;
-	size_t at = 0;
-	out[0] = 0;
-	if (c->where.rank && silent(c, 0)) {
-		snprintf(out, size, "; no sign of rank 0");
+	if (rank && c->base.rank && !was_heard(c, 0, within, instr)) {
+		*instr = -1;
 		return true;
 	}
-	for (int i = 0; i < c->size[g] && at < size; i++) {
-		int rank = world_rank(c, g, i);
-		if (silent(c, rank) && n++ < NAMED)
-			at += (size_t)snprintf(out + at, size - at, "%s %d", n > 1 ? "," : "; no sign of rank", rank);
-	}
-	if (n > NAMED && at < size)
-		snprintf(out + at, size - at, " and %d more", n - NAMED);
-	return n > 0;
-}
-
-static void print_op(RtComm *c, const RtFlightOp *op)
-{
-	char whom[80], also[80] = "", quiet[160];
-	int instr;
-	if (op->peer >= 0)
-		snprintf(whom, sizeof whom, "rank %d", op->peer);
-	else
-		snprintf(whom, sizeof whom, "its %s group", group_names[op->group]);
-	if (op->peer >= 0 && !silent(c, op->peer) && rt_meet_heard(c->meet, op->peer, &instr) < c->timeout)
-		snprintf(also, sizeof also, ", which waits itself in instruction %d", instr);
-	if (!(op->peer < 0 && name_silent(c, op->group, quiet, sizeof quiet)))
-		name_silent(c, RT_COMM_WORLD, quiet, sizeof quiet);
-	rt_say(c->where.rank, "no progress for %g s in instruction %d (%s), waiting for %s%s%s", c->timeout, op->instr,
-	       op->note ? op->note : "start", whom, also, *quiet ? quiet : "; every rank waits");
+	return rt_meet_heard(c->meet, rank, instr) < within;
 }
 
 /* The oldest transfer of every stream; none: the device itself does not finish. */
@@ -179,12 +78,12 @@ static void print_flight(RtComm *c)
 	for (int s = 0; s < RT_STREAMS; s++) {
 		const RtFlightOp *op = rt_flight_oldest(&c->flight, s);
 		if (op)
-			print_op(c, op);
+			rt_comm_stuck(c, op->instr, op->note, (int)op->group, op->peer, was_heard);
 		n += op != NULL;
 	}
 	if (!n)
-		rt_say(c->where.rank, "no progress for %g s: the device does not finish what was issued up to instruction "
-		                      "%d (%s)", c->timeout, c->where.instr, text_of(&c->where));
+		rt_say(c->base.rank, "no progress for %g s: the device does not finish what was issued up to instruction "
+		                      "%d (%s)", c->base.timeout, c->base.instr, rt_comm_doing(&c->base));
 }
 
 static _Noreturn void timed_out(RtComm *c)
@@ -199,10 +98,10 @@ static void say(RtComm *c, double t)
 	const RtFlightOp *op = NULL;
 	for (int s = RT_STREAMS - 1; s >= 0 && !op; s--)
 		op = rt_flight_oldest(&c->flight, s);
-	if (!c->meet || t - c->said < c->timeout / 16)
+	if (!c->meet || t - c->said < c->base.timeout / 16)
 		return;
 	c->said = t;
-	rt_meet_say(c->meet, op ? op->instr : c->where.instr);
+	rt_meet_say(c->meet, op ? op->instr : c->base.instr);
 }
 
 static void ask_for_errors(RtComm *c)
@@ -212,7 +111,7 @@ static void ask_for_errors(RtComm *c)
 		if (!c->comm[g] || c->nccl.ncclCommGetAsyncError(c->comm[g], &r) != ncclSuccess)
 			continue;
 		if (r != ncclSuccess && r != ncclInProgress) {
-			rt_fail(c->rt, RT_ECOMM, "the %s group of NCCL: %s: %s", group_names[g],
+			rt_fail(c->rt, RT_ECOMM, "the %s group of NCCL: %s: %s", rt_comm_group_name((RtCommGroup)g),
 			        c->nccl.ncclGetErrorString(r), c->nccl.ncclGetLastError(c->comm[g]));
 		}
 	}
@@ -221,7 +120,7 @@ static void ask_for_errors(RtComm *c)
 static void idle(Rt *rt, bool first)
 {
 	RtComm *c = rt->comm;
-	double t = now();
+	double t = rt_comm_now();
 	if (first)
 		c->moved = t;
 	if (t - c->asked < ASK)
@@ -233,9 +132,9 @@ static void idle(Rt *rt, bool first)
 		c->moved = t;
 	}
 	ask_for_errors(c);
-	if (t - c->moved > c->timeout / 2)
+	if (t - c->moved > c->base.timeout / 2)
 		say(c, t);
-	if (t - c->moved > c->timeout)
+	if (t - c->moved > c->base.timeout)
 		timed_out(c);
 }
 
@@ -281,8 +180,8 @@ static void peer_ended(void *ctx, int rank, int status)
 	RtComm *c = ctx;
 	if (atomic_load(&c->ending))
 		return;
-	rt_say(c->where.rank, "rank %d %s; here: instruction %d (%s)", rank,
-	       status == RT_ECOMM ? "is lost" : "has failed", c->where.instr, text_of(&c->where));
+	rt_say(c->base.rank, "rank %d %s; here: instruction %d (%s)", rank,
+	       status == RT_ECOMM ? "is lost" : "has failed", c->base.instr, rt_comm_doing(&c->base));
 	fflush(NULL);
 	_exit(status);
 }
@@ -290,7 +189,7 @@ static void peer_ended(void *ctx, int rank, int status)
 static bool meet(RtComm *c, const RtProg *p, ncclUniqueId *id, char *err, size_t size)
 {
 	char host[256];
-	RtMeetOptions o = {.rank = c->where.rank, .world = p->world, .build = build_of(p), .seconds = c->timeout,
+	RtMeetOptions o = {.rank = c->base.rank, .world = p->world, .build = build_of(p), .seconds = c->base.timeout,
 	                   .host = host};
 	if (!rt_launcher_address(p->world, host, &o.port, err, size))
 		return false;
@@ -300,25 +199,16 @@ static bool meet(RtComm *c, const RtProg *p, ncclUniqueId *id, char *err, size_t
 	return c->meet && rt_meet_watch(c->meet, peer_ended, c);
 }
 
-static void split(RtComm *c, RtCommGroup g, int color, int size, int index)
-{
-	c->size[g] = size;
-	c->index[g] = index;
-	if (c->rt->p->world > 1)
-		NCCL(c, ncclCommSplit(c->comm[RT_COMM_WORLD], size > 1 ? color : -1, index, &c->comm[g], NULL));
-}
-
 static void connect_all(RtComm *c, const RtProg *p, const ncclUniqueId *id)
 {
-	int rank = c->where.rank, pp = rank / p->dp, q = rank % p->dp;
-	c->size[RT_COMM_WORLD] = p->world;
-	c->index[RT_COMM_WORLD] = rank;
-	if (p->world > 1)
-		NCCL(c, ncclCommInitRank(&c->comm[RT_COMM_WORLD], p->world, *id, rank));
-	split(c, RT_COMM_PP, q, p->pp, pp);
-	split(c, RT_COMM_DP, pp, p->dp, q);
-	split(c, RT_COMM_EP, pp * p->ep_shard + q / p->ep, p->ep, q % p->ep);
-	split(c, RT_COMM_SHARD, pp * p->ep + q % p->ep, p->ep_shard, q / p->ep);
+	const RtCommBase *b = &c->base;
+	if (p->world == 1)
+		return;
+	NCCL(c, ncclCommInitRank(&c->comm[RT_COMM_WORLD], p->world, *id, b->rank));
+	for (RtCommGroup g = RT_COMM_DP; g < RT_COMM_GROUPS; g++) {
+		int color = b->size[g] > 1 ? rt_comm_world_rank(b, g, 0) : -1;
+		NCCL(c, ncclCommSplit(c->comm[RT_COMM_WORLD], color, b->index[g], &c->comm[g], NULL));
+	}
 }
 
 RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, char *err, size_t size)
@@ -329,18 +219,15 @@ RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, c
 	if (!c)
 		return NULL;
 	c->rt = rt;
-	c->timeout = timeout_seconds;
-	c->where = (Where){.rank = rank, .instr = -1};
-	where_now = &c->where;
-	pthread_create(&c->guard, NULL, guard, c);
+	rt_comm_init(&c->base, p, "NCCL", rank, timeout_seconds);
+	rt_comm_guard(&c->base);
 	if (p->world > 1 && !rt_load_nccl(&c->nccl, err, size))
 		return NULL;
 	setenv("NCCL_ALGO", "Ring", 0);
 	setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
 	if (p->world > 1 && !meet(c, p, &id, err, size))
 		return NULL;
-	signal(SIGTERM, on_signal);
-	signal(SIGINT, on_signal);
+	rt_comm_catch_signals();
 	connect_all(c, p, &id);
 	rt_flight_init(rt, &c->flight);
 	rt->dev->idle = idle;
@@ -357,32 +244,15 @@ void rt_comm_free(RtComm *c)
 			NCCL(c, ncclCommDestroy(c->comm[g]));
 	if (c->meet)
 		rt_meet_leave(c->meet);
-	atomic_store(&c->stop, true);
-	pthread_join(c->guard, NULL);
+	rt_comm_guard_stop(&c->base);
 	free(c);
-}
-
-void rt_comm_where(RtComm *c, int instr, const char *text)
-{
-	c->where.instr = instr;
-	c->where.text = text;
-}
-
-int rt_comm_size(const RtComm *c, RtCommGroup g)
-{
-	return c->size[g];
-}
-
-int rt_comm_index(const RtComm *c, RtCommGroup g)
-{
-	return c->index[g];
 }
 
 /* The others hear the status before this rank's connection closes. Kernels of NCCL that wait for a peer
  * end with their communicator; a communicator that cannot be ended goes with the process. */
 void rt_comm_abort(RtComm *c, int status)
 {
-	atomic_store(&c->deadline, (long long)now() + 5);
+	rt_comm_deadline(&c->base, 5);
 	atomic_store(&c->ending, true);
 	fflush(NULL);
 	if (c->meet)
@@ -403,8 +273,8 @@ static CUstream stream_of(const RtComm *c, int stream)
 /* `member` -1: the whole group. */
 static void in_flight(RtComm *c, int stream, RtCommGroup g, int member)
 {
-	RtFlightOp op = {.instr = c->where.instr, .note = c->where.text, .group = g,
-	                 .peer = member < 0 ? -1 : world_rank(c, g, member)};
+	RtFlightOp op = {.instr = c->base.instr, .note = c->base.text, .group = g,
+	                 .peer = member};
 	rt_flight_add(c->rt, &c->flight, stream, op);
 }
 
@@ -422,7 +292,7 @@ void rt_comm_recv(RtComm *c, int stream, RtCommGroup g, int from, void *data, si
 
 void rt_comm_gather(RtComm *c, int stream, RtCommGroup g, void *all, size_t bytes)
 {
-	const char *mine = (const char *)all + (size_t)c->index[g] * bytes;
+	const char *mine = (const char *)all + (size_t)c->base.index[g] * bytes;
 	if (!c->comm[g] || !bytes)
 		return;
 	NCCL(c, ncclAllGather(mine, all, bytes, ncclUint8, c->comm[g], stream_of(c, stream)));
@@ -433,7 +303,7 @@ void rt_comm_reduce(RtComm *c, int stream, RtCommGroup g, float *data, int64_t n
 {
 	if (!c->comm[g] || !n)
 		return;
-	NCCL(c, ncclReduceScatter(data, data + c->index[g] * n, (size_t)n, ncclFloat32, ncclSum, c->comm[g],
+	NCCL(c, ncclReduceScatter(data, data + c->base.index[g] * n, (size_t)n, ncclFloat32, ncclSum, c->comm[g],
 	                          stream_of(c, stream)));
 	in_flight(c, stream, g, -1);
 }
@@ -462,7 +332,7 @@ static char *wire(const RtComm *c)
 
 void rt_comm_all_gather(RtComm *c, RtCommGroup g, const void *mine, void *all, size_t bytes)
 {
-	size_t n = (size_t)c->size[g], most = c->rt->own.wire_bytes / n, me = (size_t)c->index[g];
+	size_t n = (size_t)c->base.size[g], most = c->rt->own.wire_bytes / n, me = (size_t)c->base.index[g];
 	if (!c->comm[g]) {
 		memmove(all, mine, bytes);
 		return;
@@ -504,7 +374,7 @@ void rt_comm_hear(RtComm *c, RtCommGroup g, int from, void *data, size_t bytes)
 
 void rt_comm_barrier(RtComm *c)
 {
-	char mine = 0, *all = malloc((size_t)c->size[RT_COMM_WORLD]);
+	char mine = 0, *all = malloc((size_t)c->base.size[RT_COMM_WORLD]);
 	if (!all)
 		rt_fail(c->rt, RT_EMEMORY, "out of memory");
 	rt_comm_all_gather(c, RT_COMM_WORLD, &mine, all, 1);

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rt_comm.h"
+#include "rt_comm_int.h"
 #include "rt_message.h"
 
 struct RtComm {
-	int rank;
+	RtCommBase base;
 };
 
 int rt_comm_check(const RtProg *p, char *err, size_t size)
@@ -19,38 +19,17 @@ int rt_comm_check(const RtProg *p, char *err, size_t size)
 
 RtComm *rt_comm_new(const RtProg *p, Rt *rt, int rank, double timeout_seconds, char *err, size_t size)
 {
-	(void)p, (void)rt, (void)timeout_seconds;
+	(void)rt;
 	snprintf(err, size, "out of memory");
 	RtComm *c = calloc(1, sizeof *c);
 	if (c)
-		c->rank = rank;
+		rt_comm_init(&c->base, p, "no library", rank, timeout_seconds);
 	return c;
 }
 
 void rt_comm_free(RtComm *c)
 {
 	free(c);
-}
-
-void rt_comm_where(RtComm *c, int instr, const char *text)
-{
-	(void)c;
-	(void)instr;
-	(void)text;
-}
-
-int rt_comm_size(const RtComm *c, RtCommGroup g)
-{
-	(void)c;
-	(void)g;
-	return 1;
-}
-
-int rt_comm_index(const RtComm *c, RtCommGroup g)
-{
-	(void)c;
-	(void)g;
-	return 0;
 }
 
 static _Noreturn void impossible(void)

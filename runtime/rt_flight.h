@@ -13,7 +13,7 @@ typedef struct RtFlightOp {
 	int instr;
 	const char *note;
 	RtCommGroup group;
-	int peer;                /* world rank, -1 the whole group */
+	int peer;                /* member of the group, -1 all of it */
 } RtFlightOp;
 
 typedef struct RtFlight {
