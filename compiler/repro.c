@@ -19,9 +19,8 @@
 #include "ir/subgraph.h"
 #include "pass/cluster.h"
 
-enum { TOKENS = 96, MAX_BUFS = 64 };
+enum { TOKENS = 96, MAX_BUFS = 64 };     /* a microbatch of so many tokens, or as many as the build allows */
 
-static const int32_t documents[] = {0, 1, TOKENS / 3, TOKENS};
 static const double most_bytes = 4e9;    /* of the interpreter's values */
 
 typedef struct Repro {
@@ -35,6 +34,7 @@ typedef struct Repro {
 	Graph *part;
 	Val at[MAX_BUFS];        /* per input: value of the part */
 	const Eval *want;
+	int32_t tokens, ndoc, cu[TOKENS + 1];
 	uint64_t state;
 } Repro;
 
@@ -173,6 +173,19 @@ static bool sort_buffers(Repro *r)
 
 /* ---- data ---- */
 
+/* Documents of 1, 31 and 64 tokens, none longer than S_max. */
+static void make_documents(Repro *r)
+{
+	static const int32_t length[] = {1, TOKENS / 3 - 1};
+	int64_t longest = r->c->mesh.seq_max, all = r->c->mesh.tokens_max;
+	r->tokens = all < TOKENS ? (int32_t)all : TOKENS;
+	while (r->cu[r->ndoc] < r->tokens) {
+		int32_t at = r->cu[r->ndoc], n = r->ndoc < 2 ? length[r->ndoc] : TOKENS;
+		n = n < r->tokens - at ? n : r->tokens - at;
+		r->cu[++r->ndoc] = at + (n < longest ? n : (int32_t)longest);
+	}
+}
+
 static double unit(Repro *r)
 {
 	uint64_t z = r->state += 0x9E3779B97F4A7C15;
@@ -226,11 +239,11 @@ static void fill_ids(Repro *r, double *x, int64_t k, int64_t limit)
 
 static void fill_selection(Repro *r, double *x, int64_t words)
 {
-	for (int64_t i = 0; i < TOKENS * words; i++)
+	for (int64_t i = 0; i < r->tokens * words; i++)
 		x[i] = floor(unit(r) * 4294967296.0);
-	for (int d = 0; d < 3; d++)
-		for (int32_t t = documents[d]; t < documents[d + 1]; t++) {
-			int32_t own = t - documents[d];
+	for (int32_t d = 0; d < r->ndoc; d++)
+		for (int32_t t = r->cu[d]; t < r->cu[d + 1]; t++) {
+			int32_t own = t - r->cu[d];
 			x[t * words + own / 32] = (double)((uint32_t)x[t * words + own / 32] | 1u << own % 32);
 		}
 }
@@ -239,7 +252,7 @@ static double *fill(Repro *r, Val v)
 {
 	const Type *t = graph_type(r->part, v);
 	bool rows = type_has_rows(t);
-	int64_t row = type_row(t), n = row * (rows ? TOKENS : 1), limit = limit_of(r, v);
+	int64_t row = type_row(t), n = row * (rows ? r->tokens : 1), limit = limit_of(r, v);
 	double *x = ARENA_ARRAY(r->a, double, n + 1), scale = !rows && t->rank > 1 ? sqrt(3.0 / (double)t->dim[t->rank - 1].n) : 1;
 	if (t->dtype == DT_u32)
 		fill_selection(r, x, row);
@@ -257,7 +270,7 @@ static double bytes_of_part(const Repro *r)
 	double sum = 0;
 	for (uint32_t i = 0; i < r->part->vals.n; i++) {
 		const Type *t = &r->part->vals.v[i].type;
-		sum += 8 * (double)type_row(t) * (type_has_rows(t) ? TOKENS : 1);
+		sum += 8 * (double)type_row(t) * (type_has_rows(t) ? r->tokens : 1);
 	}
 	return sum;
 }
@@ -275,7 +288,7 @@ static bool evaluate(Repro *r)
 		return failed(r, "the interpreter would need %.1f GB", bytes_of_part(r) / 1e9);
 	EvalInput *data = ARENA_ARRAY(r->a, EvalInput, MAX_BUFS + 1);
 	EvalEnv *env = ARENA_NEW(r->a, EvalEnv);
-	*env = (EvalEnv){.tokens = TOKENS, .ndoc = 3, .cu = documents, .inputs = data, .bf16 = r->c->compute == DT_bf16};
+	*env = (EvalEnv){.tokens = r->tokens, .ndoc = r->ndoc, .cu = r->cu, .inputs = data, .bf16 = r->c->compute == DT_bf16};
 	for (uint32_t i = 0; i < r->part->nodes.n; i++) {
 		Val v = r->part->nodes.v[i].out[0];
 		if (r->part->nodes.v[i].op == OP_input)
@@ -317,7 +330,7 @@ static bool write_rope(const Repro *r, uint32_t k)
 {
 	const FnBuf *f = &r->fn->bufs.v[k];
 	Text t = {0};
-	for (int p = 0; p < TOKENS; p++)
+	for (int p = 0; p < r->tokens; p++)
 		for (uint32_t i = 0; i < f->index / 2; i++) {
 			double angle = p * pow(f->theta, -2.0 * i / f->index);
 			put_element(&t, DT_f32, cos(angle));
@@ -356,11 +369,11 @@ static bool declare(const Repro *r, uint32_t k, Text *t)
 {
 	const FnBuf *f = &r->fn->bufs.v[k];
 	if (f->role == BUF_ROPE) {
-		text_add(t, "\tArray<float> b%u = read<float>(\"b%u.bin\", %lld);\n", k, k, (long long)TOKENS * f->index);
+		text_add(t, "\tArray<float> b%u = read<float>(\"b%u.bin\", %lld);\n", k, k, (long long)r->tokens * f->index);
 		return write_rope(r, k);
 	}
 	if (!f->val.i) {
-		int64_t rows = f->rows == ROWS_NONE ? 1 : f->blocks_of ? (TOKENS + f->blocks_of - 1) / f->blocks_of : TOKENS;
+		int64_t rows = f->rows == ROWS_NONE ? 1 : f->blocks_of ? (r->tokens + f->blocks_of - 1) / f->blocks_of : r->tokens;
 		text_add(t, "\tArray<u8> b%u(%lld);\n", k, (long long)(rows * f->row_bytes));
 		return true;
 	}
@@ -380,21 +393,24 @@ static bool declare(const Repro *r, uint32_t k, Text *t)
 static void add_env(const Repro *r, Text *t)
 {
 	const EvalRows *rows = r->part->rows ? &r->want->rows[0] : NULL;
-	text_add(t, "\tstatic const int cu[] = {0, 1, %d, %d};\n\tstd::vector<int> pos(%d);\n"
-	            "\tfor (int d = 0; d < 3; d++)\n\t\tfor (int i = cu[d]; i < cu[d + 1]; i++)\n\t\t\tpos[i] = i - cu[d];\n"
+	text_add(t, "\tstatic const int cu[] = {0");
+	for (int32_t d = 1; d <= r->ndoc; d++)
+		text_add(t, ", %d", r->cu[d]);
+	text_add(t, "};\n\tstd::vector<int> pos(%d);\n"
+	            "\tfor (int d = 0; d < %d; d++)\n\t\tfor (int i = cu[d]; i < cu[d + 1]; i++)\n\t\t\tpos[i] = i - cu[d];\n"
 	            "\tArray<int> group(%lld);\n",
-	         TOKENS / 3, TOKENS, TOKENS, rows ? (long long)rows->experts + 1 : 1);
+	         r->tokens, r->ndoc, rows ? (long long)rows->experts + 1 : 1);
 	for (int64_t e = 0; rows && e <= rows->experts; e++)
 		text_add(t, "\tgroup[%lld] = %lld;\n", (long long)e, (long long)rows->first[e]);
-	text_add(t, "\tGlmcCall base = {};\n\tbase.env.T = base.env.R = %d;\n\tbase.env.ndoc = 3;\n\tbase.env.cu = cu;\n"
-	            "\tbase.env.pos = pos.data();\n\tbase.env.group = group.data();\n", TOKENS);
+	text_add(t, "\tGlmcCall base = {};\n\tbase.env.T = base.env.R = %d;\n\tbase.env.ndoc = %d;\n\tbase.env.cu = cu;\n"
+	            "\tbase.env.pos = pos.data();\n\tbase.env.group = group.data();\n", r->tokens, r->ndoc);
 }
 
-static int blocks(const RtKernelInfo *k)
+static int blocks(const Repro *r, const RtKernelInfo *k)
 {
 	if (k->grid == RT_GRID_FIXED || k->grid == RT_GRID_SMS)
 		return k->times * (k->grid == RT_GRID_SMS ? 4 : 1);
-	return (TOKENS + k->per - 1) / k->per * k->times;
+	return (r->tokens + k->per - 1) / k->per * k->times;
 }
 
 static void add_launch(const Repro *r, const Step *s, Text *t)
@@ -408,9 +424,9 @@ static void add_launch(const Repro *r, const Step *s, Text *t)
 	for (uint32_t i = 0; i < k->nmaps; i++) {
 		const RtMap *m = &k->maps[i];
 		text_add(t, "\t\tmap_2d(&c.map[%u], %d, c.arg[%d], %lld, %lld, %d, %d);\n", i, m->dtype == RT_bf16 ? 2 : 4, m->arg,
-		         m->rows == RT_ROWS_CONST ? (long long)m->outer : TOKENS, (long long)m->inner, m->box_outer, m->box_inner);
+		         m->rows == RT_ROWS_CONST ? (long long)m->outer : r->tokens, (long long)m->inner, m->box_outer, m->box_inner);
 	}
-	text_add(t, "\t\trun(\"%s\", %s, c, %d, %d, %d, 1);\n\t}\n", k->name, k->name, blocks(&k->launch), k->launch.threads,
+	text_add(t, "\t\trun(\"%s\", %s, c, %d, %d, %d, 1);\n\t}\n", k->name, k->name, blocks(r, &k->launch), k->launch.threads,
 	         k->launch.shared);
 }
 
@@ -441,7 +457,7 @@ static bool write_test(const Repro *r)
 			add_launch(r, &r->fn->steps.v[i], &t);
 	for (uint32_t i = 0; i < r->nout; i++) {
 		DType type = dtype_of(r, r->result[i]);
-		const char *tolerance = type == DT_bf16 ? "1.0 / 128" : type == DT_f32 ? "2e-3" : "0";
+		const char *tolerance = type == DT_bf16 ? "1.0 / 128" : type == DT_f32 ? "2e-3" : type == DT_f64 ? "1e-5" : "0";
 		const char *name = r->fn->bufs.v[r->result[i]].name;
 		text_add(&t, "\tcompare(\"%s\", b%u, want%u, %s);\n", name ? name : "result", r->result[i], r->result[i], tolerance);
 	}
@@ -519,6 +535,7 @@ int command_repro(Arena *a, const Options *o)
 		failed(&r, "only kernels of the cuda target run alone");
 		return ST_INPUT;
 	}
+	make_documents(&r);
 	if (!find_step(&r) || !sort_buffers(&r) || !evaluate(&r) || !write_all(&r, dir))
 		return ST_INPUT;
 	printf("%s: run %s/run.sh\n", kernel, r.out);

@@ -121,6 +121,7 @@ inline Array<float> random_f32(size_t n, float range)
 	return a;
 }
 
+inline double value(double x) { return x; }
 inline double value(float x) { return x; }
 inline double value(bf16 x) { return to_f32(x); }
 inline double value(int x) { return x; }
