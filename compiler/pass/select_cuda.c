@@ -186,25 +186,35 @@ static void make_attention_grad(Maker *m, TemplateSteps *out)
 
 enum { WORK_LOGITS = 1, WORK_LOSSES = 2 };
 
+static TemplateArg losses_arg(char mode)
+{
+	return (TemplateArg){.work = WORK_LOSSES, .rows = ROWS_T, .row_bytes = 8, .mode = mode};
+}
+
 /* Rows row0 .. row0+nrow-1 of a value. */
 static TemplateArg slice(Val v, int64_t row0, int64_t nrow, char mode)
 {
 	return (TemplateArg){.val = v, .row0 = row0, .nrow = nrow, .mode = mode};
 }
 
-static void make_losses(Maker *m, TemplateSteps *out, TemplateArg logits, TemplateArg losses, int64_t row0,
-                        int64_t nrow)
+/* The losses of rows row0 .. row0+nrow-1 of logits and their gradient: a value where the operator has one as its
+ * result, else in place. */
+static void make_losses(Maker *m, TemplateSteps *out, TemplateArg logits, int64_t row0, int64_t nrow)
 {
 	Maker part = maker_of(m);
-	sel_define(&part, "GRAD", m->n->op == OP_linear_cross_entropy_grad);
-	sel_define(&part, "VOCAB", sel_dim(sel_in(m, 1), 0));
+	bool plain = m->n->op == OP_cross_entropy_grad;
+	sel_define(&part, "GRAD", m->n->op != OP_linear_cross_entropy);
+	if (plain)
+		sel_define(&part, "APART", 1);
+	sel_define(&part, "VOCAB", plain ? sel_dim(sel_in(m, 0), 1) : sel_dim(sel_in(m, 1), 0));
 	sel_elem(&part, sel_in(m, 0)->dtype);
-	logits.mode = 'a';
-	losses.mode = 'w';
+	logits.mode = plain ? 'r' : 'a';
 	part.k.args[0] = logits;
-	part.k.args[1] = (TemplateArg){.val = m->n->in[2], .mode = 'r'};
-	part.k.args[2] = losses;
+	part.k.args[1] = (TemplateArg){.val = m->n->in[m->n->nin - 1], .mode = 'r'};
+	part.k.args[2] = losses_arg('w');
 	part.k.nargs = 3;
+	if (plain)
+		sel_arg(&part, m->n->out[1]);
 	part.k.nint = 2;
 	part.k.n[0] = row0;
 	part.k.n[1] = nrow;
@@ -212,8 +222,16 @@ static void make_losses(Maker *m, TemplateSteps *out, TemplateArg logits, Templa
 	text_free(&part.t);
 }
 
-static void make_slice(Maker *m, TemplateSteps *out, TemplateArg logits, TemplateArg losses, int64_t row0,
-                       int64_t nrow)
+static void make_loss_sum(Maker *m, TemplateSteps *out)
+{
+	Maker sum = maker_of(m);
+	sum.k.args[0] = losses_arg('r');
+	sum.k.args[1] = (TemplateArg){.val = m->n->out[0], .mode = 'w'};
+	sum.k.nargs = 2;
+	cuda_finish(&sum, out, "loss_sum", "loss_sum");
+}
+
+static void make_slice(Maker *m, TemplateSteps *out, TemplateArg logits, int64_t row0, int64_t nrow)
 {
 	Val x = m->n->in[0], w = m->n->in[1];
 	const Type *tx = sel_in(m, 0), *tw = sel_in(m, 1);
@@ -221,7 +239,7 @@ static void make_slice(Maker *m, TemplateSteps *out, TemplateArg logits, Templat
 	Gemm g = {.rows = ROWS_T, .row0 = row0, .nrow = nrow, .ncol = v, .kcol = d, .a = tx->dtype, .b = tw->dtype,
 	          .c = tx->dtype};
 	vec_push(m->a, &out->v, product_step(&g, slice(x, row0, nrow, 'r'), (TemplateArg){.val = w}, logits));
-	make_losses(m, out, logits, losses, row0, nrow);
+	make_losses(m, out, logits, row0, nrow);
 	if (m->n->op == OP_linear_cross_entropy)
 		return;
 	Val dx = m->n->out[1], dw = m->n->out[2];
@@ -243,19 +261,25 @@ static void make_head(Maker *m, TemplateSteps *out)
 	int64_t t = m->o->tokens_max, slices = (t + HEAD_TOKENS - 1) / HEAD_TOKENS, rows = (t + slices - 1) / slices;
 	int64_t row = sel_dim(w, 0) * (int64_t)dtype_size(x->dtype);
 	TemplateArg logits = {.work = WORK_LOGITS, .row_bytes = rows * row};
-	TemplateArg losses = {.work = WORK_LOSSES, .rows = ROWS_T, .row_bytes = 8};
 	out->error = check_tiles(m, sel_dim(w, 0), sel_dim(x, 1));
 	for (int64_t row0 = 0; row0 < t; row0 += rows) {
 		int64_t nrow = t - row0 < rows ? t - row0 : rows;
 		logits.nrow = nrow;
-		make_slice(m, out, logits, losses, row0, nrow);
+		make_slice(m, out, logits, row0, nrow);
 	}
-	Maker sum = maker_of(m);
-	losses.mode = 'r';
-	sum.k.args[0] = losses;
-	sum.k.args[1] = (TemplateArg){.val = m->n->out[0], .mode = 'w'};
-	sum.k.nargs = 2;
-	cuda_finish(&sum, out, "loss_sum", "loss_sum");
+	make_loss_sum(m, out);
+}
+
+/* Logits that exist as a value: those of all tokens at a time. */
+static void make_plain_loss(Maker *m, TemplateSteps *out)
+{
+	const Type *z = sel_in(m, 0);
+	int64_t vocab = sel_dim(z, 1), vector = 16 / (int64_t)dtype_size(z->dtype);
+	make_losses(m, out, (TemplateArg){.val = m->n->in[0]}, 0, m->o->tokens_max);
+	make_loss_sum(m, out);
+	if (vocab % vector)
+		out->error = arena_printf(m->a, "the cuda target takes the cross_entropy of %s logits whose number is a multiple "
+		                          "of %lld, these are %lld", dtype_name(z->dtype), (long long)vector, (long long)vocab);
 }
 
 static void make_select_keys(Maker *m, TemplateSteps *out)
@@ -263,13 +287,6 @@ static void make_select_keys(Maker *m, TemplateSteps *out)
 	sel_template(m, out);
 	if (sel_in(m, 0)->dtype != DT_bf16 || sel_in(m, 1)->dtype != DT_bf16)
 		out->error = "the cuda target scores keys by queries and keys in bfloat16 only";
-}
-
-/* Planned as on the host. */
-static void make_plain_loss(Maker *m, TemplateSteps *out)
-{
-	sel_template(m, out);
-	out->error = "the cuda target has no cross entropy yet of logits that are something else than a product";
 }
 
 void cuda_steps(Maker *m, TemplateSteps *out)

@@ -1,12 +1,13 @@
-/* cross_entropy.cuh - softmax cross-entropy of a slice of tokens, the gradient in place of the logits.
+/* cross_entropy.cuh - softmax cross-entropy of a slice of tokens, the gradient in place of the logits or apart.
  *
  *     losses[t] = log sum_v exp(z[v]) - z[labels[t]]        0 where labels[t] < 0 (-100: ignored)
- *     z[v]      = exp(z[v]) / sum - (v == labels[t])        0 where labels[t] < 0
+ *     dz[v]     = exp(z[v]) / sum - (v == labels[t])        0 where labels[t] < 0
  *
- * arg: z ELEM[n[1],VOCAB] (row r is token n[0]+r; overwritten with GRAD 1), labels i32[T], losses f64[T]
- * (written for the tokens of the slice). n[0] = first token, n[1] = tokens of the slice; those from T on
- * are not touched. loss_sum.cuh adds the losses up.
- * Parameters: KERNEL_NAME, VOCAB, ELEM (bf16, or float; rows are multiples of 16 bytes), GRAD.
+ * arg: z ELEM[n[1],VOCAB] (row r is token n[0]+r), labels i32[T], losses f64[T] (written for the tokens of
+ * the slice); with APART 1 dz, as z. n[0] = first token, n[1] = tokens of the slice; those from T on are
+ * not touched. loss_sum.cuh adds the losses up.
+ * Parameters: KERNEL_NAME, VOCAB, ELEM (bf16, or float; rows are multiples of 16 bytes), GRAD (0: losses
+ * alone), APART (0: dz overwrites z).
  * Launch: CROSS_ENTROPY_THREADS threads (512, or 256 for VOCAB below 16384), any number of blocks,
  * CROSS_ENTROPY_SHARED bytes of shared memory (at most 229504); 116 registers.
  *
@@ -33,6 +34,9 @@
 #endif
 #ifndef GRAD
 #define GRAD 1
+#endif
+#ifndef APART
+#define APART 0
 #endif
 
 constexpr int CE_V = 16 / sizeof(ELEM), CE_VECTORS = VOCAB / CE_V;
@@ -169,10 +173,11 @@ DEV u32x4 ce_gradient(u32x4 v, CeRun run, float inverse, int label, int at)
 	return ce_pack(x);
 }
 
-DEV void ce_write(u32x4 *z, const u32x4 *shared, const u32x4 (&kept)[CE_KEPT + 1], CeRun run, int label)
+DEV void ce_write(u32x4 *dz, const u32x4 *z, const u32x4 *shared, const u32x4 (&kept)[CE_KEPT + 1], CeRun run,
+                  int label)
 {
 	const float inverse = 1 / run.sum;
-	auto write = [&](int at, u32x4 v) { st16_once(z + at, ce_gradient(v, run, inverse, label, at)); };
+	auto write = [&](int at, u32x4 v) { st16_once(dz + at, ce_gradient(v, run, inverse, label, at)); };
 	ce_each<0, CE_SHARED>(shared, write);
 	UNROLL
 	for (int k = 0; k < CE_KEPT; k++)
@@ -181,10 +186,10 @@ DEV void ce_write(u32x4 *z, const u32x4 *shared, const u32x4 (&kept)[CE_KEPT + 1
 	ce_each<CE_SHARED + CE_KEPT, CE_EACH>(z, write);
 }
 
-DEV void ce_zero(u32x4 *z)
+DEV void ce_zero(u32x4 *dz)
 {
 	for (int at = thread_id(); at < CE_VECTORS; at += CROSS_ENTROPY_THREADS)
-		st16_once(z + at, u32x4{0, 0, 0, 0});
+		st16_once(dz + at, u32x4{0, 0, 0, 0});
 }
 
 KERNEL void LAUNCH_BOUNDS(CROSS_ENTROPY_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
@@ -197,7 +202,8 @@ KERNEL void LAUNCH_BOUNDS(CROSS_ENTROPY_THREADS, 1) KERNEL_NAME(const GRID_CONST
 	const i64 left = c.env.T - c.n[0], rows = left < c.n[1] ? left : c.n[1];
 
 	for (i64 r = block_id(); r < rows; r += grid_blocks()) {
-		u32x4 *z = (u32x4 *)c.arg[0] + r * CE_VECTORS;
+		const u32x4 *z = (const u32x4 *)c.arg[0] + r * CE_VECTORS;
+		u32x4 *dz = (u32x4 *)c.arg[APART ? 3 : 0] + r * CE_VECTORS;
 		const int label = labels[c.n[0] + r];
 		double loss = 0;
 		if (label >= 0) {
@@ -205,9 +211,9 @@ KERNEL void LAUNCH_BOUNDS(CROSS_ENTROPY_THREADS, 1) KERNEL_NAME(const GRID_CONST
 			CeRun run = ce_join_block(ce_read(z, shared, kept), warps);
 			loss = (double)logf(run.sum) + (double)run.most - (double)ce_value(at);
 			if (GRAD)
-				ce_write(z, shared, kept, run, label);
+				ce_write(dz, z, shared, kept, run, label);
 		} else if (GRAD) {
-			ce_zero(z);
+			ce_zero(dz);
 		}
 		if (thread_id() == 0)
 			losses[c.n[0] + r] = loss;

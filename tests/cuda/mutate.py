@@ -106,6 +106,7 @@ FAULTS = [
     Fault("a sum without its new maximum", ENDS, "cross_entropy.cuh", "run.sum *= ce_exp(run.most - most);", "", ""),
     Fault("a row's maximum over the last row's", ENDS, "cross_entropy.cuh",
           "block_sync();                    /* the last row's have been read */", "", "race"),
+    Fault("a gradient apart over the logits", ENDS, "cross_entropy.cuh", "c.arg[APART ? 3 : 0]", "c.arg[0]", ""),
     Fault("an owner that is not the first", ENDS, "embedding_grad.cuh", "i < t && tokens[i]", "i < t - 1 && tokens[i]", ""),
     Fault("a root that is not rounded", OPTIM, "adam.cuh", "ad_round(sqrtf(v))", "sqrtf(v)", "torch"),
     Fault("another order of squares", OPTIM, "sumsq.cuh", "(sum[0] + sum[2]) + (sum[1] + sum[3])",

@@ -107,6 +107,7 @@ namespace loss40 {
 #undef VOCAB
 #undef GRAD
 #undef ELEM
+#undef APART
 
 namespace loss1000 {
 #define KERNEL_NAME loss_1000
@@ -118,6 +119,7 @@ namespace loss1000 {
 #undef VOCAB
 #undef GRAD
 #undef ELEM
+#undef APART
 
 namespace loss16392 {
 #define KERNEL_NAME loss_16392
@@ -128,6 +130,7 @@ namespace loss16392 {
 #undef VOCAB
 #undef GRAD
 #undef ELEM
+#undef APART
 
 /* More than shared memory and registers hold. */
 namespace loss157008 {
@@ -139,7 +142,39 @@ static_assert(CE_KEPT == 10 && CE_EACH > CE_SHARED + CE_KEPT, "all three places 
 #undef KERNEL_NAME
 #undef GRAD
 #undef ELEM
+#undef APART
+
+namespace apart157008 {
+#define KERNEL_NAME apart_157008
+#define APART 1
+#include "cross_entropy.cuh"
+}
+#undef KERNEL_NAME
 #undef VOCAB
+#undef GRAD
+#undef ELEM
+
+namespace apart1004 {
+#define KERNEL_NAME apart_1004
+#define VOCAB 1004
+#define ELEM float
+#include "cross_entropy.cuh"
+}
+#undef KERNEL_NAME
+#undef VOCAB
+#undef GRAD
+#undef ELEM
+
+namespace apart40 {
+#define KERNEL_NAME apart_40
+#define VOCAB 40
+#include "cross_entropy.cuh"
+}
+#undef KERNEL_NAME
+#undef VOCAB
+#undef GRAD
+#undef ELEM
+#undef APART
 
 namespace only40 {
 #define KERNEL_NAME only_40
@@ -297,11 +332,13 @@ template <class Elem> static void check_row(const Elem *got, const std::vector<d
 		}
 }
 
+enum Gradient { IN_PLACE, APART_FROM_LOGITS, NONE };
+
 /* Slices of `slice` tokens, the last one longer than what is left. */
-template <class Elem> static void test_loss(const Loss &k, int T, int slice, int ignored, bool grad = true)
+template <class Elem> static void test_loss(const Loss &k, int T, int slice, int ignored, Gradient grad = IN_PLACE)
 {
 	const size_t V = (size_t)k.vocab;
-	Array<Elem> was = some_logits<Elem>(T, k.vocab), z((size_t)(T + slice) * V);
+	Array<Elem> was = some_logits<Elem>(T, k.vocab), z((size_t)(T + slice) * V), dz(z.size());
 	Array<int> labels((size_t)T);
 	Array<double> losses((size_t)T + 1);
 	for (int t = 0; t < T; t++)
@@ -312,6 +349,7 @@ template <class Elem> static void test_loss(const Loss &k, int T, int slice, int
 		c.arg[0] = z.data() + (size_t)first * V;
 		c.arg[1] = labels.data();
 		c.arg[2] = losses.data();
+		c.arg[3] = dz.data() + (size_t)first * V;
 		c.n[0] = first;
 		c.n[1] = slice;
 		c.env.T = T;
@@ -324,11 +362,12 @@ template <class Elem> static void test_loss(const Loss &k, int T, int slice, int
 			row.push_back(value(was[t * V + v]));
 		double loss = solve(row, labels[t]);
 		check(fabs(losses[t] - loss) <= 1e-6 * (10 + fabs(loss)), "loss of a token");
-		if (grad)
-			check_row(z.data() + t * V, row);
+		if (grad != NONE)
+			check_row((grad == IN_PLACE ? z : dz).data() + t * V, row);
 	}
-	if (!grad)
-		check(!memcmp(z.data(), was.data(), was.size() * sizeof(Elem)), "logits are kept without GRAD");
+	if (grad != IN_PLACE)
+		check(!memcmp(z.data(), was.data(), was.size() * sizeof(Elem)), "logits are kept");
+	check_untouched("gradients beyond T", dz, grad == APART_FROM_LOGITS ? was.size() : 0);
 	check_untouched("logits beyond T", z, was.size());
 	check_untouched("losses beyond T", losses, (size_t)T);
 }
@@ -342,10 +381,13 @@ static void test_losses()
 		test_loss<bf16>(LOSS(loss40, loss_40), T, 3, 3);
 		test_loss<bf16>(LOSS(loss40, loss_40), T, 3, 1);
 		test_loss<float>(LOSS(loss1000, loss_1000), T, 4, 3);
-		test_loss<bf16>(LOSS(only40, only_40), T, 3, 3, false);
+		test_loss<bf16>(LOSS(only40, only_40), T, 3, 3, NONE);
+		test_loss<bf16>(LOSS(apart40, apart_40), T, 3, 3, APART_FROM_LOGITS);
+		test_loss<float>(LOSS(apart1004, apart_1004), T, 4, 3, APART_FROM_LOGITS);
 	}
 	test_loss<bf16>(LOSS(loss16392, loss_16392), 5, 3, 4);
 	test_loss<bf16>(LOSS(loss157008, loss_157008), 3, 3, 4);
+	test_loss<bf16>(LOSS(apart157008, apart_157008), 3, 3, 4, APART_FROM_LOGITS);
 }
 
 static void test_loss_sum(int T)

@@ -113,6 +113,9 @@ class Job:
         if dump is not None:
             cmd += ["--dump-step", str(dump), "--dump-dir", "dump"]
         run(cmd, self.work)
+        return self.metrics()
+
+    def metrics(self):
         with open(os.path.join(self.work, "run", "training.jsonl")) as f:
             return [json.loads(line) for line in f]
 

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Whole models on the cuda target, with test doubles.
+
+    test_whole.py BUILD WORK [CHECK ...]
+
+- soft_cap: a model whose loss takes other logits than a product, against the interpreter; it is computed in
+  bfloat16, the interpreter knows no rounding: the loss is within 5e-3, all gradients together within 3e-2 in norm.
+  The kernel of the loss runs alone too.
+- layouts: the case gpu_tiny over pipelines, schedules and recomputation gives the same losses and gradients, bit for
+  bit.
+"""
+import os
+import shutil
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "models"))
+sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+from case import ROOT, Failure, Job, check_close, recipe_text, run, run_checks  # noqa: E402
+from checkpoint import write_checkpoint  # noqa: E402
+from doubles import Ranks, link_kernels  # noqa: E402
+from test_models import ModelJob, interpret, random_rows  # noqa: E402
+
+# The first is what the others are held against.
+LAYOUTS = ({"pp": 1}, {"pp": 1, "checkpointing": "true"},
+           {"pp": 2, "layers_per_stage": 1}, {"pp": 2, "layers_per_stage": 1, "checkpointing": "true"},
+           {"pp": 2, "layers_per_stage": 2, "schedule": "1f1b"}, {"pp": 4, "layers_per_stage": 1, "schedule": "1f1b"})
+LENGTHS = (9, 20, 5, 7, 18, 5, 11, 6)
+
+
+class Build:
+    """A job's build folder for the cuda target: its kernels' sources and its ranks."""
+
+    def __init__(self, job, name, options):
+        world = options.get("pp", 1) * options.get("ep", 1)
+        self.job, self.folder = job, os.path.join(job.work, name)
+        with open(os.path.join(job.work, name + ".yaml"), "w") as f:
+            f.write(recipe_text({"param_dtype": "bfloat16", **options}))
+        shutil.rmtree(self.folder, ignore_errors=True)
+        config = ["--config", job.config] if job.config else []
+        run([job.glmc, "build", job.model, *config, "--recipe", name + ".yaml", "--target", "cuda", "--world", str(world),
+             "-o", name, "-q"], job.work)
+        if not os.path.exists(os.path.join(self.folder, "rank-000")):
+            print("no NVRTC here: no ranks were written")
+            sys.exit(77)
+        self.files = [os.path.join(self.folder, f"rank-{r:03d}") for r in range(world)]
+
+    def sources(self):
+        folder, sources = os.path.join(self.folder, "kernels"), {}
+        for name in os.listdir(folder):
+            if name.endswith(".cu"):
+                with open(os.path.join(folder, name)) as f:
+                    sources[name[:-3]] = f.read()
+        return sources
+
+    def train(self, build, kernels, steps):
+        """Losses of the steps and gradients of the last."""
+        job = self.job
+        ranks = Ranks(build, kernels, self.files, job.work)
+        for r, (rc, out, err) in enumerate(ranks.run(["--steps", str(steps), "--dump-step", str(steps - 1), "--dump-dir",
+                                                      "dump"], timeout=600)):
+            if rc or "double:" in err:
+                raise Failure(f"rank {r} ends with {rc}: {out[-500:]}{err[-2000:]}")
+        return [line["loss"] for line in job.metrics()], job.dumped("grads")
+
+
+def norm(tensors):
+    return float(np.sqrt(sum(np.square(t.astype(np.float64)).sum() for t in tensors)))
+
+
+def soft_cap(build, work):
+    oracle = os.path.join(build, "tests", "models", "oracle")
+    job = ModelJob("soft_cap", os.path.join(build, "glmc"), oracle, os.path.join(work, "soft_cap"))
+    job.write_rows([job.rows])
+    loss, want = interpret(job, oracle, job.docs, job.seq)
+    cuda = Build(job, "build", {"pp": 2, "gbs": job.docs, "lbs": job.docs})
+    losses, got = cuda.train(build, link_kernels(cuda.sources(), build, os.path.join(work, "kernels")), 1)
+    if got.keys() != want.keys():
+        raise Failure("gradients of other tensors")
+    far = check_close(losses[0], loss, 5e-3, "loss")
+    off = norm(got[k] - want[k] for k in want) / norm(want.values())
+    if not off <= 3e-2:
+        raise Failure(f"gradients are off by {off:.1e} in norm")
+    run([job.glmc, "repro", "build", next(k for k in cuda.sources() if k.startswith("cross_entropy")), "-o", "repro"], job.work)
+    run([os.path.join(job.work, "repro", "run.sh")], job.work)
+    return f"loss {far:.1e}, gradients {off:.1e}"
+
+
+def check_bits(what, got, want):
+    if got[0] != want[0]:
+        raise Failure(f"{what}: losses {got[0]}, expected {want[0]}")
+    other = [k for k in want[1] if not np.array_equal(got[1][k], want[1][k])]
+    if other or got[1].keys() != want[1].keys():
+        raise Failure(f"{what}: other bits in the gradients of {other[:4]}, {len(other)} in all")
+
+
+def layouts(build, work):
+    job = Job("layouts", os.path.join(build, "glmc"), os.path.join(work, "layouts"),
+              os.path.join(ROOT, "models", "glm5.glm"), os.path.join(HERE, "gpu_tiny.json"))
+    write_checkpoint(job.config, 5, os.path.join(job.work, "checkpoint"))
+    job.write_rows([random_rows(96, LENGTHS, 5)])
+    options = {"ep": 2, "gbs": 8, "lbs": 4, "bias_update": "1e-3"}
+    builds = [Build(job, f"build{i}", {**options, **o}) for i, o in enumerate(LAYOUTS)]
+    sources = {}
+    for b in builds:
+        sources.update(b.sources())
+    kernels = link_kernels(sources, build, os.path.join(work, "kernels"))
+    want = builds[0].train(build, kernels, 2)
+    for b, o in zip(builds[1:], LAYOUTS[1:]):
+        check_bits(o, b.train(build, kernels, 2), want)
+    return f"{len(builds)} layouts, {len(sources)} kernels, losses {want[0]}"
+
+
+if __name__ == "__main__":
+    build, work = (os.path.abspath(a) for a in sys.argv[1:3])
+    os.makedirs(work, exist_ok=True)
+    run_checks((soft_cap, layouts), build, work)
