@@ -10,11 +10,6 @@
 
 static bool compile_host(Comp *c)
 {
-	if (c->storage != DT_f32 || c->compute != DT_f32) {
-		diag_error(c->diag, (Span){0}, "the host target computes in float32 only");
-		diag_help(c->diag, "set model.torch_dtype and distributed.mp_policy.param_dtype to float32");
-		return false;
-	}
 	if (!host_cc_init(&c->cc, c->arena, c->diag, path_join(c->arena, c->install.templates, "host"),
 	                  c->install.runtime, c->install.library, c->cc.link_flags)) {
 		c->status = ST_ENV;

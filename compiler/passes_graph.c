@@ -190,9 +190,8 @@ static uint32_t adam_kernel(Comp *c)
 		         !rt_value_null(decay) ? rt_value_float(decay) : decoupled ? 0.01 : 0.0, decoupled);
 	}
 	text_add(&t, "#define BETA1 %.17g\n#define BETA2 %.17g\n", beta[0], beta[1]);
-	if (c->cuda)
-		text_add(&t, "#define MASTER %d\n#define PARAM %s\n#define STORED %s\n", c->storage != c->compute,
-		         c->compute == DT_bf16 ? "bf16" : "float", c->storage == DT_bf16 ? "bf16" : "float");
+	text_add(&t, "#define MASTER %d\n#define PARAM %s\n#define STORED %s\n", c->storage != c->compute,
+	         c->compute == DT_bf16 ? "bf16" : "float", c->storage == DT_bf16 ? "bf16" : "float");
 	uint32_t k = template_add(&c->kernels, &c->fn_options, "adam", t.s, NULL);
 	text_free(&t);
 	return k;

@@ -6,6 +6,9 @@
  * own index. The text is generated twice: the first run finds which values are read from outside
  * their nest and so need a buffer at all.
  *
+ * All is computed in float; a value of type bf16 is rounded when it is made, also when it is not stored
+ * (templates/host/elem.h).
+ *
  * Sums over rows go to one partial sum per block of ROW_BLOCK rows and are added in block order
  * afterwards, so the result does not depend on the number of threads.
  */
@@ -129,10 +132,23 @@ static const char *map_format(Op op)
 	}
 }
 
+static bool is_half(const Gen *g, uint32_t k)
+{
+	return g->p.g->vals.v[k].type.dtype == DT_bf16;
+}
+
+/* Does it give a bf16 value that has to be rounded? Some of bf16 operands are exact. */
+static bool rounds(const Gen *g, const Node *n)
+{
+	bool same = n->op == OP_neg || n->op == OP_relu || n->op == OP_step;
+	return is_half(g, n->out[0].i - 1) && !(same && graph_type(g->p.g, n->in[0])->dtype == DT_bf16);
+}
+
 static void eval(Gen *g, Text *t, Val v, const Index *ix);
 
 static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
 {
+	text_add(t, rounds(g, n) ? "rounded(" : "");
 	for (const char *p = map_format(n->op); *p; p++) {
 		if (p[0] == '%' && (p[1] == 'a' || p[1] == 'b')) {
 			eval(g, t, n->in[p[1] - 'a'], ix);
@@ -141,6 +157,7 @@ static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
 			text_put(t, p, 1);
 		}
 	}
+	text_add(t, rounds(g, n) ? ")" : "");
 }
 
 /* An operand of one number per row is read once per row, into a variable: loops over it vectorise. */
@@ -163,7 +180,7 @@ static void eval_leaf(Gen *g, Text *t, Val root, const char *flat, bool identica
 	if (g->p.arg[k] && is_scalar_input(&g->p.args.v[g->p.arg[k] - 1], g->p.g))
 		text_add(t, "s%d", g->p.arg[k] - 1);
 	else if (g->p.arg[k])
-		text_add(t, "a%d[%s]", g->p.arg[k] - 1, flat);
+		text_add(t, is_half(g, k) ? "float_of(a%d[%s])" : "a%d[%s]", g->p.arg[k] - 1, flat);
 	else
 		text_add(t, "b%u[%s]", g->p.id[k], flat);
 }
@@ -176,8 +193,9 @@ static void eval(Gen *g, Text *t, Val v, const Index *ix)
 	uint32_t node = (uint32_t)(n - g->p.g->nodes.v);
 	if (n->op == OP_const) {
 		char number[40];
+		bool half = graph_type(g->p.g, root)->dtype == DT_bf16;
 		snprintf(number, sizeof number, "%.9g", n->f[0]);
-		text_add(t, "%s%sf", number, strpbrk(number, ".en") ? "" : ".0");
+		text_add(t, half ? "rounded(%s%sf)" : "%s%sf", number, strpbrk(number, ".en") ? "" : ".0");
 		return;
 	}
 	int64_t dv[MAX_NEST], dr[MAX_NEST];
@@ -239,10 +257,9 @@ static void open_nest(Gen *g, const int64_t *d, int nd)
 	memcpy(g->dims, d, sizeof g->dims);
 }
 
-static void declare_buffer(Gen *g, uint32_t k, int64_t n)
+static void declare_buffer(Gen *g, uint32_t k)
 {
-	if (!g->read_buf[k])
-		return;
+	int64_t n = type_row(graph_type(g->p.g, (Val){k + 1}));
 	if (n <= 512) {
 		text_add(&g->decl, "\t\tfloat b%u[%lld];\n", g->p.id[k], (long long)n);
 	} else {
@@ -252,10 +269,11 @@ static void declare_buffer(Gen *g, uint32_t k, int64_t n)
 	}
 }
 
-/* Where statements write value k: its argument, or its buffer. */
+/* Where statements with loops of their own write value k: its argument, or its buffer; that of a bf16 value is
+ * rounded, and copied to the argument, when it is whole. */
 static const char *target(Gen *g, uint32_t k)
 {
-	return g->p.arg[k] ? arena_printf(g->p.a, "a%d", g->p.arg[k] - 1) : arena_printf(g->p.a, "b%u", g->p.id[k]);
+	return g->p.arg[k] && !is_half(g, k) ? arena_printf(g->p.a, "a%d", g->p.arg[k] - 1) : arena_printf(g->p.a, "b%u", g->p.id[k]);
 }
 
 static void store_map(Gen *g, const Node *n, Val v)
@@ -290,11 +308,13 @@ static void store_map(Gen *g, const Node *n, Val v)
 	char flat[INDEX_TEXT];
 	flat_index(&ix, d, flat);
 	text_add(&g->loop, "\t\t\tconst float v%u = %s;\n", g->p.id[k], expr.s);
-	if (g->p.arg[k] || g->read_buf[k])
+	if (g->p.arg[k] && is_half(g, k))
+		text_add(&g->loop, "\t\t\ta%d[%s] = bf16_of(v%u);\n", g->p.arg[k] - 1, flat, g->p.id[k]);
+	else if (g->p.arg[k] || g->read_buf[k])
 		text_add(&g->loop, "\t\t\t%s[%s] %s v%u;\n", target(g, k), flat,
 		         g->p.accumulate[k] ? "+=" : "=", g->p.id[k]);
-	if (!g->p.arg[k])
-		declare_buffer(g, k, type_row(graph_type(g->p.g, v)));
+	if (!g->p.arg[k] && g->read_buf[k])
+		declare_buffer(g, k);
 	text_free(&expr);
 }
 
@@ -336,8 +356,21 @@ static void begin_own(Gen *g, Val v)
 	uint32_t k = v.i - 1;
 	g->nest_of[k] = ++g->nest;
 	g->read_buf[k] = true;
-	if (!g->p.arg[k])
-		declare_buffer(g, k, type_row(graph_type(g->p.g, v)));
+	if (!g->p.arg[k] || is_half(g, k))
+		declare_buffer(g, k);
+}
+
+/* A bf16 value is whole. */
+static void end_own(Gen *g, Val v)
+{
+	uint32_t k = v.i - 1, id = g->p.id[k];
+	if (!is_half(g, k))
+		return;
+	text_add(&g->body, "\t\tfor (int64_t j = 0; j < %lld; j++)\n", (long long)type_row(graph_type(g->p.g, v)));
+	if (g->p.arg[k])
+		text_add(&g->body, "\t\t\ta%d[j] = bf16_of(rounded(b%u[j]));\n", g->p.arg[k] - 1, id);
+	else
+		text_add(&g->body, "\t\t\tb%u[j] = rounded(b%u[j]);\n", id, id);
 }
 
 static void outer_loops(Gen *g, const int64_t *d, int n)
@@ -465,7 +498,8 @@ static void store_gather(Gen *g, const Node *n, Val v)
 	         read_at(g, n->in[0], &k));
 }
 
-static void statement(Gen *g, const Node *n)
+/* Statements with loops of their own; false for other operators. */
+static bool own_statement(Gen *g, const Node *n)
 {
 	Val v = n->out[0];
 	switch (n->op) {
@@ -476,11 +510,18 @@ static void statement(Gen *g, const Node *n)
 	case OP_concat: store_concat(g, n, v); break;
 	case OP_gather:
 	case OP_scatter: store_gather(g, n, v); break;
-	case OP_sum_rows: store_column(g, n, v); break;
-	default:
-		if (g->p.stored[v.i - 1])
-			store_map(g, n, v);
+	default: return false;
 	}
+	end_own(g, v);
+	return true;
+}
+
+static void statement(Gen *g, const Node *n)
+{
+	if (n->op == OP_sum_rows)
+		store_column(g, n, n->out[0]);
+	else if (!own_statement(g, n) && g->p.stored[n->out[0].i - 1])
+		store_map(g, n, n->out[0]);
 }
 
 /* ---- the whole file ---- */
@@ -491,6 +532,7 @@ static const char *c_type(DType t)
 	case DT_i32: return "int32_t";
 	case DT_u32: return "uint32_t";
 	case DT_f64: return "double";
+	case DT_bf16: return "bf16";
 	default: return "float";
 	}
 }
@@ -515,7 +557,9 @@ static void declare_args(const Gen *g, Text *t)
 		else if (type_has_rows(ty))
 			text_add(t, " + r * %lld", (long long)type_row(ty));
 		text_add(t, ";\n");
-		if (is_scalar_input(a, g->p.g))
+		if (is_scalar_input(a, g->p.g) && ty->dtype == DT_bf16)
+			text_add(t, "\t\tconst float s%u = float_of(a%u[0]);\n", i, i);
+		else if (is_scalar_input(a, g->p.g))
 			text_add(t, "\t\tconst %s s%u = a%u[0];\n", c_type(ty->dtype), i, i);
 	}
 }
@@ -568,7 +612,7 @@ static const char *assemble(Gen *g)
 	declare_args(g, &args);
 	emit_columns(g, &columns, &launch);
 	row_plan_title(&g->p, &t);
-	text_add(&t, "#include <string.h>\n#include \"vmath.h\"\n#include \"rt_kernel.h\"\n\n"
+	text_add(&t, "#include <string.h>\n#include \"elem.h\"\n#include \"vmath.h\"\n#include \"rt_kernel.h\"\n\n"
 	            "#define SCRATCH_BYTES %lld\n\n", (long long)g->scratch * 4);
 	text_put(&t, columns.s ? columns.s : "", columns.n);
 	text_add(&t, "static void rows(void *ctx, int64_t job, int thread)\n{\n\tconst RtCall *c = ctx;\n"

@@ -28,10 +28,21 @@ void sel_arg(Maker *m, Val v)
 	m->k.args[m->k.nargs++] = (TemplateArg){.val = v, .mode = mode};
 }
 
+static const char *elem_name(DType t)
+{
+	return t == DT_bf16 ? "bf16" : "float";
+}
+
 void sel_elem(Maker *m, DType t)
 {
-	if (m->o->cuda)
-		text_add(&m->t, "#define ELEM %s\n", t == DT_bf16 ? "bf16" : "float");
+	text_add(&m->t, "#define ELEM %s\n", elem_name(t));
+}
+
+/* The elements of a product's operands and result. */
+static void product_elems(Maker *m)
+{
+	text_add(&m->t, "#define A_ELEM %s\n#define B_ELEM %s\n#define C_ELEM %s\n", elem_name(sel_in(m, 0)->dtype),
+	         elem_name(sel_in(m, 1)->dtype), elem_name(sel_out(m, 0)->dtype));
 }
 
 static void add_operands(Maker *m)
@@ -86,6 +97,7 @@ static void make_matmul(Maker *m, TemplateSteps *out)
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
 	bool grouped = form == 2 ? m->n->i[1] > 0 : b->rank == 3;
 	int64_t experts = form == 2 ? m->n->i[1] : grouped ? sel_dim(b, 0) : 0;
+	product_elems(m);
 	sel_define(m, "FORM", form);
 	sel_define(m, "ROWS_R", is_rows(a, DIM_R));
 	sel_define(m, "GROUPS", grouped ? experts / m->o->ep : 0);
@@ -109,6 +121,7 @@ static void make_head_matmul(Maker *m, TemplateSteps *out)
 {
 	int form = (int)m->n->i[0];
 	const Type *a = sel_in(m, 0), *c = sel_out(m, 0);
+	product_elems(m);
 	sel_define(m, "FORM", form);
 	sel_define(m, "HEADS", form == 2 ? sel_dim(c, 0) : sel_dim(a, 1));
 	sel_define(m, "J", form == 2 ? sel_dim(c, 1) : sel_dim(c, 2));
@@ -119,6 +132,7 @@ static void make_head_matmul(Maker *m, TemplateSteps *out)
 
 static void make_cross_entropy(Maker *m, TemplateSteps *out)
 {
+	sel_elem(m, sel_in(m, 0)->dtype);
 	sel_define(m, "V", sel_dim(sel_in(m, 0), 1));
 	add_operands(m);
 	add_results(m);
@@ -130,6 +144,7 @@ static void make_head(Maker *m, TemplateSteps *out)
 {
 	bool grad = m->n->op == OP_linear_cross_entropy_grad;
 	const Type *x = sel_in(m, 0), *w = sel_in(m, 1);
+	sel_elem(m, x->dtype);
 	sel_define(m, "GRAD", grad);
 	sel_define(m, "ACC", grad && accumulates(m, 2));
 	sel_define(m, "D", sel_dim(x, 1));
@@ -159,9 +174,18 @@ void sel_attention(Maker *m, TemplateSteps *out, uint32_t plain_operands, const 
 	text_add(&m->t, "#define SCALE %.9gf\n", m->n->f[0]);
 	if (selection)
 		sel_define(m, "SELW", sel_dim(sel_in(m, plain_operands), 1));
-	if (!m->o->cuda)
-		sel_define(m, "GATHER", sel_gathers(m, plain_operands));
-	make_plain(m, out, base, "SCRATCH_BYTES");
+	if (m->o->cuda) {
+		make_plain(m, out, base, "SCRATCH_BYTES");
+		return;
+	}
+	sel_elem(m, q->dtype);
+	sel_define(m, "GATHER", sel_gathers(m, plain_operands));
+	add_operands(m);
+	add_results(m);
+	if (m->n->op == OP_attention_grad && q->dtype == DT_bf16)
+		m->k.args[m->k.nargs++] = (TemplateArg){.work = 1, .mode = 'w', .rows = ROWS_T,
+		                                        .row_bytes = 4 * (type_row(q) + type_row(k) + type_row(v))};
+	sel_finish(m, out, op_name(m->n->op), base, "SCRATCH_BYTES");
 }
 
 /* Argument `arg` is a discrete choice of so many words per token. */

@@ -33,7 +33,7 @@ static inline const Type *sel_out(const Maker *m, uint32_t i)
 
 void sel_define(Maker *m, const char *name, int64_t value);
 
-/* sel_elem - on the cuda target the macro ELEM: the type of a row's elements, bf16 or float. */
+/* sel_elem - the macro ELEM: the type of a row's elements, bf16 or float. */
 void sel_elem(Maker *m, DType t);
 
 /* sel_gathers, sel_attention - is it the form over latents that gathers its keys; the instance of an attention

@@ -6,7 +6,7 @@
  * over the keys u <= t of t's document, of those only the selected ones where there is a selection.
  * One template for MHA (G = N), GQA and absorbed MQA (G = 1, v a copy of the first columns of k).
  *
- * arg: q f32[T,N,H], k f32[T,G,H], v f32[T,G,HV], [selection u32[T,SELW]], o f32[T,N,HV],
+ * arg: q ELEM[T,N,H], k ELEM[T,G,H], v ELEM[T,G,HV], [selection u32[T,SELW]], o ELEM[T,N,HV],
  * lse f32[T,N]. Bit b of word w in a row of the selection is key 32w + b of the same document.
  *
  * Parameters: KERNEL, and those of attention_sizes.h.
@@ -65,15 +65,16 @@ typedef struct AtScratch {
 #define SCRATCH_BYTES (sizeof(AtScratch))
 
 typedef struct AtArgs {
-	const float *q, *k, *v;
+	const ELEM *q, *k, *v;
 	const uint32_t *sel; /* or NULL */
-	float *o, *lse;
+	ELEM *o;
+	float *lse;
 	const RtEnv *env;
 	RtPool *pool;
 	int64_t slots; /* query blocks of all documents */
 } AtArgs;
 
-static void at_start(AtTile *t, const float *q, int64_t ld, int64_t rows)
+static void at_start(AtTile *t, const ELEM *q, int64_t ld, int64_t rows)
 {
 	at_transpose(t->qt, q, ld, HEAD_DIM, rows, (float)(SCALE) * AT_LOG2E);
 	memset(t->o, 0, sizeof t->o);
@@ -101,7 +102,7 @@ AT_INLINE void at_softmax(float *s, int64_t nk, const uint32_t *words, float *m,
 	sum = v_load(l) * factor;
 	for (int64_t j = 0; j < nk; j++) {
 		Vf p = at_exp2(v_load(s + j * LANES) - top);
-		v_store(s + j * LANES, p);
+		v_store(s + j * LANES, at_factor(p));
 		sum += p;
 	}
 	v_store(m, top);
@@ -127,12 +128,12 @@ static void at_attend(AtScratch *w, AtTile *t, int64_t low, int64_t nk, const ui
 }
 
 /* at_finish - writes o and lse of the first `rows` lanes, whose rows are ld heads apart. */
-static void at_finish(const AtTile *t, int64_t rows, int64_t ld, float *o, float *lse)
+static void at_finish(const AtTile *t, int64_t rows, int64_t ld, ELEM *o, float *lse)
 {
 	for (int64_t i = 0; i < rows; i++) {
 		float l = t->l[i], inv = l == 0 ? 0 : 1 / l;
 		for (int h = 0; h < V_DIM; h++)
-			o[i * ld * V_DIM + h] = t->o[i * AT_VP + h] * inv;
+			elem_put(o + i * ld * V_DIM + h, t->o[i * AT_VP + h] * inv);
 		lse[i * ld] = l == 0 ? 0 : t->m[i] * AT_LN2 + logf(l);
 	}
 }
@@ -143,8 +144,8 @@ static void at_token(const AtArgs *a, AtScratch *w, int64_t t, int64_t g)
 {
 	int64_t pos = a->env->pos[t], first = t - pos, head = g * AT_GROUP;
 	int64_t n = at_list(w->list, a->sel + t * SELW, 0, pos + 1);
-	const float *k = a->k + (first * KV_HEADS + g) * HEAD_DIM;
-	const float *v = a->v + (first * KV_HEADS + g) * V_DIM;
+	const ELEM *k = a->k + (first * KV_HEADS + g) * HEAD_DIM;
+	const ELEM *v = a->v + (first * KV_HEADS + g) * V_DIM;
 
 	for (int i = 0; i < AT_TILES; i++) {
 		int64_t h = head + i * LANES, rows = AT_GROUP - i * LANES;
@@ -211,7 +212,7 @@ static void at_job(void *ctx, int64_t job, int thread)
 	                         &d) * AT_QUERIES;
 	int64_t first = a->env->cu[d], len = a->env->cu[d + 1] - first;
 	int64_t end = q0 + AT_QUERIES < len ? q0 + AT_QUERIES : len;
-	const float *q = a->q + (first * HEADS + n) * HEAD_DIM;
+	const ELEM *q = a->q + (first * HEADS + n) * HEAD_DIM;
 
 	if (q0 >= len)
 		return;

@@ -5,8 +5,9 @@
  *
  * per head; dk and dv are sums over the heads of their group too.
  *
- * arg: q f32[T,N,H], k f32[T,G,H], v f32[T,G,HV], o f32[T,N,HV], lse f32[T,N], do f32[T,N,HV],
- * [selection u32[T,SELW]], dq f32[T,N,H], dk f32[T,G,H], dv f32[T,G,HV] (written).
+ * arg: q ELEM[T,N,H], k ELEM[T,G,H], v ELEM[T,G,HV], o ELEM[T,N,HV], lse f32[T,N], do ELEM[T,N,HV],
+ * [selection u32[T,SELW]], dq ELEM[T,N,H], dk ELEM[T,G,H], dv ELEM[T,G,HV] (written), and where ELEM is bf16
+ * work f32[T, N*H + G*(H+HV)]: there they are summed, and rounded once.
  * Parameters: KERNEL, and those of attention_sizes.h.
  *
  * Work and order. Documents are cut in slabs of 256 tokens (128 where groups are few: more jobs). A
@@ -62,9 +63,11 @@ typedef struct AgScratch {
 #define SCRATCH_BYTES (sizeof(AgScratch))
 
 typedef struct AgArgs {
-	const float *q, *k, *v, *o, *lse, *dy;
+	const ELEM *q, *k, *v, *o, *dy;
+	const float *lse;
 	const uint32_t *sel; /* or NULL */
-	float *dq, *dk, *dv;
+	void *const *out;    /* dq, dk, dv */
+	float *dq, *dk, *dv; /* their sums: the results themselves, or work */
 	const RtEnv *env;
 	RtPool *pool;
 	int64_t wave; /* distance of the slabs */
@@ -78,7 +81,7 @@ typedef struct AgSlab {
 	int64_t g;           /* group */
 } AgSlab;
 
-static float ag_dot(const float *a, const float *b)
+static float ag_dot(const ELEM *a, const ELEM *b)
 {
 	Vf sum[16 / VW] = { { 0 } };
 	float out = 0;
@@ -86,11 +89,11 @@ static float ag_dot(const float *a, const float *b)
 
 	for (; h + 16 <= V_DIM; h += 16)
 		for (int i = 0; i < 16 / VW; i++)
-			sum[i] += v_load(a + h + i * VW) * v_load(b + h + i * VW);
+			sum[i] += v_get(a + h + i * VW) * v_get(b + h + i * VW);
 	for (int i = 0; i < 16; i++)
 		out += sum[i / VW][i % VW];
 	for (; h < V_DIM; h++)
-		out += a[h] * b[h];
+		out += elem_get(a[h]) * elem_get(b[h]);
 	return out;
 }
 
@@ -98,7 +101,7 @@ static float ag_dot(const float *a, const float *b)
  * next ones are `step` rows of [T*N] further on. */
 static void ag_load(const AgArgs *a, AgTile *x, int64_t row, int64_t step, int64_t rows)
 {
-	const float *q = a->q + row * HEAD_DIM, *dy = a->dy + row * V_DIM, *o = a->o + row * V_DIM;
+	const ELEM *q = a->q + row * HEAD_DIM, *dy = a->dy + row * V_DIM, *o = a->o + row * V_DIM;
 
 	x->rows = rows;
 	at_transpose(x->qt, q, step * HEAD_DIM, HEAD_DIM, rows, (float)(SCALE) * AT_LOG2E);
@@ -123,8 +126,8 @@ AT_INLINE void ag_softmax(float *p, float *ds, int64_t nk, const uint32_t *words
 		if (words)
 			x = at_seen(x, (Vi)v_load((const float *)words + j / 32 * LANES), (int)(j % 32));
 		x = at_exp2(x - m);
-		v_store(p + j * LANES, x);
-		v_store(ds + j * LANES, x * (v_load(ds + j * LANES) - d) * v_set((float)(SCALE)));
+		v_store(p + j * LANES, at_factor(x));
+		v_store(ds + j * LANES, at_factor(x * (v_load(ds + j * LANES) - d) * v_set((float)(SCALE))));
 	}
 }
 
@@ -182,8 +185,8 @@ AT_INLINE void ag_store(float *dst, int64_t ld, int width, const float *src, int
 static void ag_heads(const AgArgs *a, AgScratch *w, const AgSlab *s, int64_t row, int64_t rows,
                      int64_t n)
 {
-	const float *k = a->k + (s->first * KV_HEADS + s->g) * HEAD_DIM;
-	const float *v = a->v + (s->first * KV_HEADS + s->g) * V_DIM;
+	const ELEM *k = a->k + (s->first * KV_HEADS + s->g) * HEAD_DIM;
+	const ELEM *v = a->v + (s->first * KV_HEADS + s->g) * V_DIM;
 
 	ag_load(a, &w->tile, row, 1, rows);
 	for (int64_t j = 0; j < n; j += BLOCK) {
@@ -273,6 +276,20 @@ static void ag_job(void *ctx, int64_t job, int thread)
 	ag_store(a->dv + row * V_DIM, KV_HEADS * V_DIM, V_DIM, w->dv, AT_VP, s.k1 - s.k0, a->wave);
 }
 
+/* ag_round - job: 64 tokens of the sums in work, to the rounded results. */
+static void ag_round(void *ctx, int64_t job, int thread)
+{
+	const AgArgs *a = ctx;
+	const int width[] = { HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM, KV_HEADS * V_DIM };
+	const float *sum[] = { a->dq, a->dk, a->dv };
+	int64_t t = job * 64, n = a->env->T - t < 64 ? a->env->T - t : 64;
+
+	(void)thread;
+	for (int k = 0; k < 3; k++)
+		for (int64_t i = t * width[k]; i < (t + n) * width[k]; i++)
+			elem_put((ELEM *)a->out[k] + i, sum[k][i]);
+}
+
 void KERNEL(const RtCall *c);
 
 void KERNEL(const RtCall *c)
@@ -280,13 +297,17 @@ void KERNEL(const RtCall *c)
 	void *const *arg = c->arg, *const *out = arg + (SELW ? 7 : 6);
 	const RtEnv *env = c->env;
 	AgArgs a = { .q = arg[0], .k = arg[1], .v = arg[2], .o = arg[3], .lse = arg[4], .dy = arg[5],
-	             .sel = SELW ? arg[6] : NULL, .dq = out[0], .dk = out[1], .dv = out[2],
+	             .sel = SELW ? arg[6] : NULL, .out = out, .dq = ELEM_HALF(ELEM) ? out[3] : out[0],
 	             .env = env, .pool = c->pool };
 	int64_t longest = 0, slots = env->T / AG_SLAB + env->ndoc;
 
+	a.dk = ELEM_HALF(ELEM) ? a.dq + env->T * HEADS * HEAD_DIM : out[1];
+	a.dv = ELEM_HALF(ELEM) ? a.dk + env->T * KV_HEADS * HEAD_DIM : out[2];
 	for (int32_t d = 0; d < env->ndoc; d++)
 		if (env->cu[d + 1] - env->cu[d] > longest)
 			longest = env->cu[d + 1] - env->cu[d];
 	for (a.wave = 0; a.wave * AG_SLAB < longest; a.wave++)
 		rt_parallel(c->pool, slots * KV_HEADS, ag_job, &a);
+	if (ELEM_HALF(ELEM))
+		rt_parallel(c->pool, (env->T + 63) / 64, ag_round, &a);
 }

@@ -11,8 +11,9 @@
  *     dQ[q][:] += dS[k][q] K[k][:]            dK[k][:] += dS[k][q] Q[q][:]
  *
  * Blocks of K and V are copied to dense scratch with rows padded to 16 floats and with zero rows
- * up to a multiple of AT_ROWS, so no product has a ragged edge. Everything is float32; one
- * accumulator per element, reduction index ascending, so a result depends neither on its place in
+ * up to a multiple of AT_ROWS, so no product has a ragged edge. Arrays outside have elements of ELEM, float
+ * or bf16; everything here is float32, but where ELEM is bf16, P and dS are rounded to it before they
+ * are multiplied, as tensor cores need them; one accumulator per element, reduction index ascending, so a result depends neither on its place in
  * a tile nor on the vector width. Softmax runs on base-2 exponents: the factor
  * scale * log2(e) is folded into the packed queries.
  *
@@ -25,6 +26,10 @@
 #include <string.h>
 
 #include "lanes.h"
+
+#ifndef ELEM
+#define ELEM float
+#endif
 
 #define AT_INLINE static inline __attribute__((always_inline))
 
@@ -149,14 +154,21 @@ AT_INLINE Vf at_exp2(Vf x)
 	return p * (Vf)(((Vi)big + 127) << 23);
 }
 
-/* at_pack - n rows of `width` floats at src, row stride ld, to dense rows of `padded` floats;
+/* at_factor - P or dS as it is multiplied. */
+AT_INLINE Vf at_factor(Vf x)
+{
+	return ELEM_HALF(ELEM) ? v_rounded(x) : x;
+}
+
+/* at_pack - n rows of `width` elements at src, row stride ld, to dense rows of `padded` floats;
  * zero rows up to `total`. list, when given, holds the row numbers. */
-AT_INLINE void at_pack(float *dst, int padded, int64_t total, const float *src, int64_t ld,
+AT_INLINE void at_pack(float *dst, int padded, int64_t total, const ELEM *src, int64_t ld,
                        int width, int64_t n, const int32_t *list)
 {
 	for (int64_t i = 0; i < n; i++) {
-		const float *row = src + (list ? list[i] : i) * ld;
-		memcpy(dst + i * padded, row, (size_t)width * sizeof(float));
+		const ELEM *row = src + (list ? list[i] : i) * ld;
+		for (int h = 0; h < width; h++)
+			dst[i * padded + h] = elem_get(row[h]);
 		for (int h = width; h < padded; h++)
 			dst[i * padded + h] = 0;
 	}
@@ -166,7 +178,7 @@ AT_INLINE void at_pack(float *dst, int padded, int64_t total, const float *src, 
 
 /* at_transpose - dst[h][lane] = src[lane*ld + h] * factor for h < width, n <= LANES rows; lanes
  * beyond n are zero. */
-AT_INLINE void at_transpose(float *dst, const float *src, int64_t ld, int width, int64_t n,
+AT_INLINE void at_transpose(float *dst, const ELEM *src, int64_t ld, int width, int64_t n,
                             float factor)
 {
 	int64_t whole = n / VW * VW;
@@ -179,7 +191,7 @@ AT_INLINE void at_transpose(float *dst, const float *src, int64_t ld, int width,
 			Vf t[VW];
 #pragma GCC unroll 16
 			for (int j = 0; j < VW; j++)
-				t[j] = v_load(src + (i + j) * ld + h) * v_set(factor);
+				t[j] = v_get(src + (i + j) * ld + h) * v_set(factor);
 			v_transpose(t);
 #pragma GCC unroll 16
 			for (int j = 0; j < VW; j++)
@@ -187,13 +199,13 @@ AT_INLINE void at_transpose(float *dst, const float *src, int64_t ld, int width,
 		}
 		for (int64_t i = whole; i < n; i++)
 			for (int j = 0; j < VW; j++)
-				dst[(h + j) * LANES + i] = src[i * ld + h + j] * factor;
+				dst[(h + j) * LANES + i] = elem_get(src[i * ld + h + j]) * factor;
 	}
 	if (width % VW == 0)
 		return;
 	for (int64_t i = 0; i < n; i++)
 		for (int j = h; j < width; j++)
-			dst[j * LANES + i] = src[i * ld + j] * factor;
+			dst[j * LANES + i] = elem_get(src[i * ld + j]) * factor;
 }
 
 /* at_words - which keys each lane sees: bit j of out[c][lane] is key k0 + 32c + j of the document.

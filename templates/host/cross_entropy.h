@@ -3,26 +3,35 @@
  *     loss = sum over labels[t] >= 0 of  log sum_v exp(z[t,v]) - z[t,labels[t]]
  *     dz = softmax(z) - onehot, 0 where the label is ignored
  *
- * arg: logits f32[T,V], labels i32[T] (-100 ignored), loss f64[1] (written), dlogits f32[T,V] (written),
- * work f64[T]. Parameters: KERNEL, V. No scratch. The loss is added in token order.
+ * arg: logits ELEM[T,V], labels i32[T] (-100 ignored), loss f64[1] (written), dlogits ELEM[T,V] (written),
+ * work f64[T]. Parameters: KERNEL, ELEM (float or bf16), V. The loss is added in token order.
+ * Scratch per thread: SCRATCH_BYTES, a row of floats.
  */
 #ifndef KERNEL
 #define KERNEL cross_entropy
 #define V 1024
 #endif
+#ifndef ELEM
+#define ELEM float
+#endif
 
+#include "elem.h"
 #include "rt_kernel.h"
 #include "token_loss.h"
 
-#define SCRATCH_BYTES 0
+#define SCRATCH_BYTES (V * 4)
 
 static void ce_row(void *ctx, int64_t t, int thread)
 {
 	const RtCall *c = ctx;
-	float *dz = (float *)c->arg[3] + t * V;
-	(void)thread;
-	memcpy(dz, (const float *)c->arg[0] + t * V, (size_t)V * 4);
-	((double *)c->arg[4])[t] = token_loss(dz, V, ((const int32_t *)c->arg[1])[t]);
+	const ELEM *z = (const ELEM *)c->arg[0] + t * V;
+	ELEM *dz = (ELEM *)c->arg[3] + t * V;
+	float *row = rt_scratch(c->pool, thread);
+	for (int64_t v = 0; v < V; v++)
+		row[v] = elem_get(z[v]);
+	((double *)c->arg[4])[t] = token_loss(row, V, ((const int32_t *)c->arg[1])[t]);
+	for (int64_t v = 0; v < V; v++)
+		elem_put(dz + v, row[v]);
 }
 
 void KERNEL(const RtCall *c);

@@ -1,12 +1,13 @@
 /* embedding_grad.h - gradient of the embedding table: dw[tokens[t],:] += dy[t,:], t ascending.
  *
- * arg: tokens i32[T], dy f32[T,WIDTH], dw f32[VOCAB,WIDTH]. Tokens equal to PADDING_IDX (-1: none)
+ * arg: tokens i32[T], dy ELEM[T,WIDTH], dw f32[VOCAB,WIDTH]. Tokens equal to PADDING_IDX (-1: none)
  * give no gradient. ACC 1 adds to dw, ACC 0 writes all of dw.
- * Parameters: KERNEL, WIDTH, VOCAB (used by ACC 0 only), PADDING_IDX, ACC. No scratch.
+ * Parameters: KERNEL, ELEM (float or bf16), WIDTH, VOCAB (used by ACC 0 only), PADDING_IDX, ACC. No scratch.
  *
  * Jobs are runs of 64 columns, so every element is summed by one thread, in token order: the bits
  * depend neither on threads nor on how tokens are split in calls.
  */
+#include "elem.h"
 #include "rt_kernel.h"
 
 #include <string.h>
@@ -16,6 +17,9 @@
 
 #ifndef KERNEL
 #define KERNEL embedding_grad
+#endif
+#ifndef ELEM
+#define ELEM float
 #endif
 #ifndef WIDTH
 #define WIDTH 256
@@ -37,7 +41,7 @@ static void eg_job(void *ctx, int64_t job, int thread)
 	const RtCall *c = ctx;
 	const int32_t *tokens = c->arg[0];
 	int64_t col = job * EG_COLUMNS, n = WIDTH - col < EG_COLUMNS ? WIDTH - col : EG_COLUMNS;
-	const float *dy = (const float *)c->arg[1] + col;
+	const ELEM *dy = (const ELEM *)c->arg[1] + col;
 	float *dw = (float *)c->arg[2] + col;
 
 	(void)thread;
@@ -49,7 +53,7 @@ static void eg_job(void *ctx, int64_t job, int thread)
 		if (tokens[t] == PADDING_IDX)
 			continue;
 		for (int64_t i = 0; i < n; i++)
-			row[i] += dy[t * WIDTH + i];
+			row[i] += elem_get(dy[t * WIDTH + i]);
 	}
 }
 

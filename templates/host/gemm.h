@@ -1,14 +1,19 @@
 /* gemm.h - a product of activations and weights, or of a group of rows and each expert's weights.
  *
  * arg: a, b, c, then the operands of the epilogue.
- *   FORM 0, 1   a f32[rows, K]   b f32[N, K] (1: [K, N])   c f32[rows, N]
- *   FORM 2      a f32[rows, M]   b f32[rows, N]            c f32[M, N]
- * Parameters: KERNEL, FORM, N and K (FORM 2: M and N), ROWS_R 1 when the rows are routed rows, ACC 1
+ *   FORM 0, 1   a A_ELEM[rows, K]   b B_ELEM[N, K] (1: [K, N])   c C_ELEM[rows, N]
+ *   FORM 2      a A_ELEM[rows, M]   b B_ELEM[rows, N]            c f32[M, N]
+ * Parameters: KERNEL, A_ELEM, B_ELEM, C_ELEM (float or bf16), FORM, N and K (FORM 2: M and N), ROWS_R 1 when the rows are routed rows, ACC 1
  * to add to c, GROUPS: local experts, b (FORM 2: c) is a stack of as many matrices and the rows
  * of expert e are group[e] .. group[e+1]; 0 for one matrix. GEMM_EPI as in gemm_core.h.
  */
 #ifndef KERNEL
 #define KERNEL gemm
+#endif
+#ifndef A_ELEM
+#define A_ELEM float
+#define B_ELEM float
+#define C_ELEM float
 #endif
 #ifndef FORM
 #define FORM 0
@@ -34,6 +39,8 @@
 
 #define GEMM_FORM FORM
 #define GEMM_COLUMNS N
+#define GEMM_HALVES_OF(g) (4 * ELEM_HALF(C_ELEM) + 2 * ELEM_HALF(B_ELEM) + ELEM_HALF(A_ELEM))
+#define GEMM_DEPTH (ELEM_HALF(C_ELEM) ? K : 0)
 #include "gemm_core.h"
 
 #define SCRATCH_BYTES GEMM_SCRATCH
@@ -43,8 +50,9 @@ static Gemm gemm_make(const void *what, int64_t e)
 	const RtCall *c = what;
 	const int64_t all = ROWS_R ? c->env->R : c->env->T;
 	const int64_t r0 = GROUPS ? c->env->group[e] : 0, r1 = GROUPS ? c->env->group[e + 1] : all;
-	const float *a = c->arg[0], *b = c->arg[1];
-	float *to = c->arg[2];
+	const A_ELEM *a = c->arg[0];
+	const B_ELEM *b = c->arg[1];
+	C_ELEM *to = c->arg[2];
 	if (FORM == 2)
 		return (Gemm){.form = 2, .acc = ACC, .m = M, .n = N, .k = r1 - r0, .a = a + r0 * M, .b = b + r0 * N,
 		              .c = to + e * M * N, .lda = M, .ldb = N, .ldc = N};

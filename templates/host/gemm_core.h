@@ -1,4 +1,4 @@
-/* gemm_core.h - matrix products in float32 for the templates that contain one.
+/* gemm_core.h - matrix products of float or bf16 elements, summed in float32, for the templates that contain one.
  *
  *   form 0  NT   c[i,j] = sum_k a[i,k] b[j,k]        forward: activations by weights
  *   form 1  NN   c[i,j] = sum_k a[i,k] b[k,j]        input gradient
@@ -16,6 +16,10 @@
  * Memory: products of few rows (experts) are fed by it, so a tile fetches ahead: the part of c that the
  * next tile updates, and, a line per step of k, the next panel of b.
  *
+ * Operands in bf16 are widened when they are packed, b with its panel and a with its tile of rows; a result in
+ * bf16 is rounded once, from the whole sum, so its panels are as deep as the sum: the file says how deep
+ * (GEMM_DEPTH). Such a result is not added to what c holds.
+ *
  * A kernel may define GEMM_EPI(v, i, j) before including this file: the value stored for element
  * (i, j) whose sum is v; `gemm_ctx` (const RtCall *) is in scope.
  */
@@ -27,13 +31,22 @@
 #include "lanes.h"
 #include "rt_kernel.h"
 
-/* A file whose products are all of one form, or have the same number of columns, says so, to spare the
- * compiler work. */
+/* Which of a, b, c are bf16. */
+#define GEMM_HALF_A 1
+#define GEMM_HALF_B 2
+#define GEMM_HALF_C 4
+
+/* A file whose products are all of one form, of the same elements, or have the same number of columns, says
+ * so, to spare the compiler work. */
 #ifdef GEMM_FORM
 #define GEMM_FORM_OF(g) GEMM_FORM
 #else
 #define GEMM_FORM_OF(g) ((g)->form)
 #endif
+#ifndef GEMM_HALVES_OF
+#define GEMM_HALVES_OF(g) ((g)->halves)
+#endif
+#define GEMM_IS_HALF(g, which) ((GEMM_HALVES_OF(g) & (which)) != 0)
 #ifdef GEMM_COLUMNS
 #define GEMM_RAGGED (GEMM_COLUMNS % GEMM_NR != 0)
 #define GEMM_NARROW (GEMM_RAGGED && GEMM_COLUMNS % GEMM_NR <= VW)
@@ -49,17 +62,44 @@
 #else
 #define GEMM_MR 6
 #endif
+#ifdef GEMM_DEPTH
+#define GEMM_KC (GEMM_DEPTH > 512 ? GEMM_DEPTH : 512)
+#else
 #define GEMM_KC 512
+#endif
 #define GEMM_STEP 16                    /* steps of k, and lines fetched meanwhile */
-#define GEMM_SCRATCH (GEMM_KC * GEMM_NR * 4)
+#define GEMM_SCRATCH (GEMM_KC * (GEMM_NR + GEMM_MR) * 4)
 
 typedef struct Gemm {
 	int form, acc;           /* acc: add to c */
+	int halves;              /* GEMM_HALF_A ..: which are bf16; the others are float */
 	int64_t m, n, k;
-	const float *a, *b;
-	float *c;
-	int64_t lda, ldb, ldc;   /* row strides */
+	const void *a, *b;
+	void *c;
+	int64_t lda, ldb, ldc;   /* row strides, in elements */
 } Gemm;
+
+/* Element `at` of b, or the vector that begins there. */
+static inline float gemm_b_elem(const Gemm *g, int64_t at)
+{
+	return GEMM_IS_HALF(g, GEMM_HALF_B) ? float_of(((const bf16 *)g->b)[at]) : ((const float *)g->b)[at];
+}
+
+static inline __attribute__((always_inline)) Vf gemm_b_vector(const Gemm *g, int64_t at)
+{
+	return GEMM_IS_HALF(g, GEMM_HALF_B) ? v_load_bf16((const bf16 *)g->b + at) : v_load((const float *)g->b + at);
+}
+
+/* Where element `at` of b and c is. */
+static inline const char *gemm_b_at(const Gemm *g, int64_t at)
+{
+	return (const char *)g->b + at * (GEMM_IS_HALF(g, GEMM_HALF_B) ? 2 : 4);
+}
+
+static inline char *gemm_c_at(const Gemm *g, int64_t at)
+{
+	return (char *)g->c + at * (GEMM_IS_HALF(g, GEMM_HALF_C) ? 2 : 4);
+}
 
 /* Lines of memory to fetch ahead: `rows` runs of `lines` lines, `stride` bytes apart. */
 typedef struct GemmAhead {
@@ -85,7 +125,8 @@ typedef struct GemmPanel {
 	int64_t j0, nr, k0, kn;
 	int first, last;         /* part of the sum over k */
 	const float *b;          /* the packed columns */
-	const float *next;       /* element of c where the next tile begins */
+	float *a;                /* rows of a tile, widened from bf16 */
+	const char *next;        /* where the next tile of c begins */
 	GemmAhead ahead;
 } GemmPanel;
 
@@ -100,29 +141,41 @@ static inline __attribute__((always_inline)) Vf gemm_load(const float *from, int
 	return v_load(edge);
 }
 
+/* The first n elements of a vector, to floats or rounded to bf16. */
+static inline __attribute__((always_inline)) void gemm_put(const int half, void *c, Vf sum, int64_t n)
+{
+	float edge[VW];
+	if (n == VW && !half) {
+		v_store(c, sum);
+	} else if (n == VW) {
+		v_store_bf16(c, sum);
+	} else if (n > 0) {
+		v_store(edge, sum);
+		for (int64_t j = 0; half && j < n; j++)
+			elem_put((bf16 *)c + j, edge[j]);
+		if (!half)
+			memcpy(c, edge, (size_t)n * 4);
+	}
+}
+
 /* Stores vector v of row i of the tile, through the epilogue when its sums are complete. */
 static inline __attribute__((always_inline)) void
-gemm_store(const RtCall *gemm_ctx, const GemmPanel *p, float *c, Vf sum, int64_t i, int v)
+gemm_store(const Gemm *g, const RtCall *gemm_ctx, const GemmPanel *p, char *c, Vf sum, int64_t i, int v)
 {
 	const int64_t n = GEMM_RAGGED && p->nr - v * VW < VW ? p->nr - v * VW : VW;
-	float edge[VW];
+	const int half = GEMM_IS_HALF(g, GEMM_HALF_C);
 	(void)gemm_ctx;
 	(void)i;
 #ifdef GEMM_EPI
 	if (p->last) {
+		float edge[VW];
 		v_store(edge, sum);
 		for (int64_t j = 0; j < n; j++)
 			edge[j] = GEMM_EPI(edge[j], i, p->j0 + v * VW + j);
 		sum = v_load(edge);
 	}
 #endif
-	if (n == VW) {
-		v_store(c + v * VW, sum);
-		return;
-	}
-	v_store(edge, sum);
-	if (n > 0)
-		memcpy(c + v * VW, edge, (size_t)n * 4);
+	gemm_put(half, c + v * VW * (half ? 2 : 4), sum, n);
 }
 
 /* s[mr][nv] += a b for k = 0 .. kn-1. Element (i, k) of a is a[i*si + k*sk]; rows of it are reached three
@@ -153,15 +206,18 @@ gemm_sum(Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t kn, const f
 static inline __attribute__((always_inline)) void
 gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const int nv, int64_t i0, GemmPanel *p)
 {
-	const int64_t si = form == 2 ? 1 : g->lda, sk = form == 2 ? g->lda : 1;
-	const float *a = g->a + i0 * si + p->k0 * sk;
-	float *c = g->c + i0 * g->ldc + p->j0;
+	const int half_a = GEMM_IS_HALF(g, GEMM_HALF_A), half_c = GEMM_IS_HALF(g, GEMM_HALF_C), size = half_c ? 2 : 4;
+	const int64_t lda = !half_a ? g->lda : form == 2 ? GEMM_MR : p->kn;
+	const int64_t si = form == 2 ? 1 : lda, sk = form == 2 ? lda : 1;
+	const float *a = half_a ? p->a : (const float *)g->a + i0 * si + p->k0 * sk;
+	char *c = gemm_c_at(g, i0 * g->ldc + p->j0);
 	Vf s[GEMM_MR][GEMM_NV];
 #pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++) {
-			s[i][v] = p->first && !g->acc ? v_set(0) : gemm_load(c + i * g->ldc, p->nr, v);
-			__builtin_prefetch(p->next + i * g->ldc + v * VW, 1, 3);
+			const float *row = (const float *)(void *)(c + i * g->ldc * size);
+			s[i][v] = half_c || (p->first && !g->acc) ? v_set(0) : gemm_load(row, p->nr, v);
+			__builtin_prefetch(p->next + (i * g->ldc + v * VW) * size, 1, 3);
 		}
 	for (int64_t k = 0; k < p->kn; k += GEMM_STEP) {
 		gemm_fetch(&p->ahead);
@@ -170,7 +226,7 @@ gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const 
 #pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++)
-			gemm_store(ctx, p, c + i * g->ldc, s[i][v], i0 + i, v);
+			gemm_store(g, ctx, p, c + i * g->ldc * size, s[i][v], i0 + i, v);
 }
 
 #define GEMM_CASE(r) \
@@ -202,14 +258,14 @@ static void gemm_pack(const Gemm *g, int64_t j0, int64_t nr, int64_t k0, int64_t
 {
 	if (g->form != 0) {
 		for (int64_t k = 0; k < kn; k++) {
-			const float *from = g->b + (k0 + k) * g->ldb + j0;
+			const int64_t from = (k0 + k) * g->ldb + j0;
 			float *to = panel + k * GEMM_NR;
 			if (nr == GEMM_NR) {
 				for (int v = 0; v < GEMM_NV; v++)
-					v_store(to + v * VW, v_load(from + v * VW));
+					v_store(to + v * VW, gemm_b_vector(g, from + v * VW));
 			} else {
-				memset(to, 0, GEMM_NR * 4);
-				memcpy(to, from, (size_t)nr * 4);
+				for (int64_t j = 0; j < GEMM_NR; j++)
+					to[j] = j < nr ? gemm_b_elem(g, from + j) : 0;
 			}
 		}
 		return;
@@ -219,14 +275,14 @@ static void gemm_pack(const Gemm *g, int64_t j0, int64_t nr, int64_t k0, int64_t
 		Vf t[VW];
 		for (int64_t k = 0; k < whole; k += VW) {
 			for (int r = 0; r < VW; r++)
-				t[r] = j + r < nr ? v_load(g->b + (j0 + j + r) * g->ldb + k0 + k) : v_set(0);
+				t[r] = j + r < nr ? gemm_b_vector(g, (j0 + j + r) * g->ldb + k0 + k) : v_set(0);
 			v_transpose(t);
 			for (int r = 0; r < VW; r++)
 				v_store(panel + (k + r) * GEMM_NR + j, t[r]);
 		}
 		for (int64_t k = whole; k < kn; k++)
 			for (int r = 0; r < VW; r++)
-				panel[k * GEMM_NR + j + r] = j + r < nr ? g->b[(j0 + j + r) * g->ldb + k0 + k] : 0;
+				panel[k * GEMM_NR + j + r] = j + r < nr ? gemm_b_elem(g, (j0 + j + r) * g->ldb + k0 + k) : 0;
 	}
 }
 
@@ -240,10 +296,26 @@ static GemmAhead gemm_ahead(const Gemm *g, const GemmPanel *p, int64_t j, int64_
 		kn = p->k0 + p->kn < g->k ? p->k0 + p->kn : 0;
 		jn = kn ? j0 : j1;
 	}
+	const int64_t line = GEMM_IS_HALF(g, GEMM_HALF_B) ? 32 : 16, stride = g->ldb * 64 / line;
 	if (g->form == 0)
-		return (GemmAhead){(const char *)(g->b + jn * g->ldb + kn), width, (p->kn + 15) / 16, g->ldb * 4, 0};
-	const float *at = jn < g->n ? g->b + jn : g->b + g->k * g->ldb;
-	return (GemmAhead){(const char *)(at + kn * g->ldb), p->kn, (width + 15) / 16, g->ldb * 4, 0};
+		return (GemmAhead){gemm_b_at(g, jn * g->ldb + kn), width, (p->kn + line - 1) / line, stride, 0};
+	const int64_t at = jn < g->n ? jn : g->k * g->ldb;
+	return (GemmAhead){gemm_b_at(g, at + kn * g->ldb), p->kn, (width + line - 1) / line, stride, 0};
+}
+
+/* Rows i0 .. i0+mr-1 of part k0 of a, widened: [mr][kn], or in form 2 [kn][GEMM_MR]. */
+static void gemm_widen(const Gemm *g, const GemmPanel *p, int64_t mr, int64_t i0)
+{
+	const bf16 *a = g->a;
+	if (GEMM_FORM_OF(g) == 2) {
+		for (int64_t k = 0; k < p->kn; k++)
+			for (int64_t i = 0; i < mr; i++)
+				p->a[k * GEMM_MR + i] = float_of(a[(p->k0 + k) * g->lda + i0 + i]);
+		return;
+	}
+	for (int64_t i = 0; i < mr; i++)
+		for (int64_t k = 0; k < p->kn; k++)
+			p->a[i * p->kn + k] = float_of(a[(i0 + i) * g->lda + p->k0 + k]);
 }
 
 /* Columns j0 .. j1-1, packed side by side, of rows m0 .. m1-1. */
@@ -254,9 +326,11 @@ static void gemm_block(const Gemm *g, const RtCall *ctx, GemmPanel *p, int64_t j
 	for (int64_t t = 0, i = m0; t < tiles; t++) {
 		int64_t mr = (m1 - i) / (tiles - t) + ((m1 - i) % (tiles - t) != 0);
 		p->b = packed;
+		if (GEMM_IS_HALF(g, GEMM_HALF_A))
+			gemm_widen(g, p, mr, i);
 		for (p->j0 = j0; p->j0 < j1; p->j0 += GEMM_NR, p->b += p->kn * GEMM_NR) {
 			p->nr = j1 - p->j0 < GEMM_NR ? j1 - p->j0 : GEMM_NR;
-			p->next = p->j0 + GEMM_NR < j1 ? g->c + i * g->ldc + p->j0 + GEMM_NR : g->c + (i + mr) * g->ldc + j0;
+			p->next = gemm_c_at(g, p->j0 + GEMM_NR < j1 ? i * g->ldc + p->j0 + GEMM_NR : (i + mr) * g->ldc + j0);
 			gemm_rows(g, ctx, mr, i, p);
 		}
 		i += mr;
@@ -267,9 +341,9 @@ static void gemm_block(const Gemm *g, const RtCall *ctx, GemmPanel *p, int64_t j
 static void gemm_part(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t j1, int64_t m0, int64_t m1,
                       float *scratch)
 {
-	GemmPanel p = {.first = 1};
+	GemmPanel p = {.first = 1, .a = scratch + GEMM_KC * GEMM_NR};
 	for (int64_t i = m0; g->k == 0 && !g->acc && i < m1; i++)
-		memset(g->c + i * g->ldc + j0, 0, (size_t)(j1 - j0) * 4);
+		memset(gemm_c_at(g, i * g->ldc + j0), 0, (size_t)(gemm_c_at(g, j1) - gemm_c_at(g, j0)));
 	for (; p.k0 < g->k; p.k0 += GEMM_KC, p.first = 0) {
 		p.kn = g->k - p.k0 < GEMM_KC ? g->k - p.k0 : GEMM_KC;
 		p.last = p.k0 + p.kn == g->k;

@@ -2,11 +2,14 @@
  *
  * VW is 16 with AVX-512, 8 with AVX, else 4 (SSE2, NEON, anything). The kernels that use
  * it sum in an order that does not depend on VW. Loads and stores need no alignment.
+ * Elements are float or bf16 (elem.h); v_get and v_put take pointers to either.
  */
 #ifndef GLMC_LANES_H
 #define GLMC_LANES_H
 
 #include <stdint.h>
+
+#include "elem.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -24,7 +27,10 @@
 
 typedef float Vf __attribute__((vector_size(VW * 4)));
 typedef int32_t Vi __attribute__((vector_size(VW * 4)));
+typedef uint32_t Vu __attribute__((vector_size(VW * 4)));
+typedef uint16_t Vh __attribute__((vector_size(VW * 2)));
 typedef float VfMemory __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+typedef uint16_t VhMemory __attribute__((vector_size(VW * 2), aligned(2), may_alias));
 
 V_INLINE Vf v_load(const float *p)
 {
@@ -40,6 +46,28 @@ V_INLINE Vf v_set(float x)
 {
 	return x - (Vf){ 0 };
 }
+
+/* v_rounded - `rounded` of every lane. */
+V_INLINE Vf v_rounded(Vf x)
+{
+	Vu u = (Vu)x, number = (Vu)(x == x);
+
+	u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000u;
+	return (Vf)((u & number) | (0x7fc00000u & ~number));
+}
+
+V_INLINE Vf v_load_bf16(const bf16 *p)
+{
+	return (Vf)(__builtin_convertvector(*(const VhMemory *)p, Vu) << 16);
+}
+
+V_INLINE void v_store_bf16(bf16 *p, Vf v)
+{
+	*(VhMemory *)p = __builtin_convertvector((Vu)v_rounded(v) >> 16, Vh);
+}
+
+#define v_get(p) _Generic((p), const float *: v_load, const bf16 *: v_load_bf16)(p)
+#define v_put(p, v) _Generic((p), float *: v_store, bf16 *: v_store_bf16)(p, v)
 
 /* v_max - a > b ? a : b, lane by lane: b where one of them is NaN. */
 V_INLINE Vf v_max(Vf a, Vf b)
