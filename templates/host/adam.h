@@ -56,7 +56,7 @@ static inline float adam_round(float x)
 	return ELEM_HALF(STORED) ? rounded(x) : x;
 }
 
-/* Elements of p; where they are not copied, param is p. */
+/* Elements of p, with their copies in param if MASTER. */
 static void adam_block(const RtEnv *env, int64_t n, PARAM *restrict param, STORED *restrict p,
                        const float *restrict grad, STORED *restrict m, STORED *restrict v)
 {
@@ -75,7 +75,7 @@ static void adam_block(const RtEnv *env, int64_t n, PARAM *restrict param, STORE
 		first = adam_round(first + rate * (g - first));
 		second = adam_round(second + c2 * g * g);
 		float low = adam_round(adam_round(adam_round(__builtin_sqrtf(second)) / root) + eps);
-		x -= step * (first / low);
+		x -= step * first / low;
 		elem_put(m + i, first);
 		elem_put(v + i, second);
 		elem_put(p + i, x);
@@ -90,7 +90,7 @@ static void adam_job(void *ctx, int64_t job, int thread)
 	int64_t at = job * ADAM_BLOCK, n = c->n[0] - at < ADAM_BLOCK ? c->n[0] - at : ADAM_BLOCK;
 
 	(void)thread;
-	adam_block(c->env, n, (PARAM *)c->arg[0] + at, (STORED *)c->arg[MASTER ? 4 : 0] + at,
+	adam_block(c->env, n, MASTER ? (PARAM *)c->arg[0] + at : NULL, (STORED *)c->arg[MASTER ? 4 : 0] + at,
 	           (const float *)c->arg[1] + at, (STORED *)c->arg[2] + at, (STORED *)c->arg[3] + at);
 }
 

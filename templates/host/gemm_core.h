@@ -164,6 +164,7 @@ gemm_store(const Gemm *g, const RtCall *gemm_ctx, const GemmPanel *p, char *c, V
 {
 	const int64_t n = GEMM_RAGGED && p->nr - v * VW < VW ? p->nr - v * VW : VW;
 	const int half = GEMM_IS_HALF(g, GEMM_HALF_C);
+	(void)g;                 /* where which elements are bf16 is constant */
 	(void)gemm_ctx;
 	(void)i;
 #ifdef GEMM_EPI
