@@ -3,12 +3,14 @@
 
     test_gpu_cases.py BUILD WORK
 
-The case gpu_tiny at pp 2 x ep 2, fp32 master weights, computed in bfloat16:
-- the choices of experts and keys of the host's run are replayed: loss within 2e-3 over five steps; gradients within
-  2e-2 of each tensor's maximum where the host computes in bfloat16 too. A host that knows float32 only differs
-  by the rounding itself; then all gradients together are held to 2e-2 in norm.
+The case gpu_tiny at pp 2 x ep 2, computed in bfloat16 by both:
+- fp32 master weights, and bfloat16 alone: the choices of experts and keys of the host's run are replayed; over
+  five steps the loss is within 2e-3 and every gradient within 2e-2 of its tensor's maximum;
 - without replay the first loss is within 1e-2 and the curve falls;
 - one pipeline rank gives the same bits as two, and so does every order in which streams may do their work.
+
+Adam's first steps have nearly the size of the learning rate for every element, whatever its gradient, so
+elements whose gradient is of the size of rounding part by them. The rate is that of the goldens, 1e-3.
 """
 import json
 import os
@@ -33,17 +35,17 @@ distributed:
   strategy: fsdp2
   pp_size: {pp}
   ep_size: {ep}
-  mp_policy: {{param_dtype: {compute}}}
+  mp_policy: {{param_dtype: bfloat16}}
   pipeline: {{pp_schedule: interleaved1f1b, pp_microbatch_size: 2, layers_per_stage: {layers}}}
 dist_env: {{backend: {backend}, timeout_minutes: 5}}
 model:
   _target_: nemo_automodel.NeMoAutoModelForCausalLM.from_config
   pretrained_model_name_or_path: gpu_tiny
-  torch_dtype: float32
+  torch_dtype: {storage}
 checkpoint: {{enabled: false, checkpoint_dir: run}}
 dataset: {{_target_: TokenIds, path_or_dataset: ../rows.jsonl}}
 dataloader: {{shuffle: false}}
-optimizer: {{_target_: torch.optim.Adam, lr: 2e-3, betas: [0.9, 0.95]}}
+optimizer: {{_target_: torch.optim.Adam, lr: 1e-3, betas: [0.9, 0.95]}}
 """
 
 
@@ -58,11 +60,11 @@ def write_rows(path):
 class Target:
     """A folder with a build of the case for one target."""
 
-    def __init__(self, build, work, name, backend, compute, pp=2, ep=2):
+    def __init__(self, build, work, name, backend, storage, pp=2, ep=2):
         self.build, self.work, self.world = build, os.path.join(work, name), ep * pp
         os.makedirs(self.work, exist_ok=True)
         with open(os.path.join(self.work, "recipe.yaml"), "w") as f:
-            f.write(RECIPE.format(steps=STEPS, backend=backend, compute=compute, pp=pp, ep=ep, layers=2 // pp))
+            f.write(RECIPE.format(steps=STEPS, backend=backend, storage=storage, pp=pp, ep=ep, layers=2 // pp))
         shutil.rmtree(os.path.join(self.work, "build"), ignore_errors=True)
         run([os.path.join(build, "glmc"), "build", os.path.join(ROOT, "models", "glm5.glm"), "--recipe", "recipe.yaml",
              "--config", os.path.join(ROOT, "tests", "cuda", "gpu_tiny.json"), "--world", str(self.world), "-o", "build",
@@ -77,6 +79,9 @@ class Target:
 
 
 class Host(Target):
+    def __init__(self, build, work, storage):
+        super().__init__(build, work, f"host-{storage}", "mpi", storage)
+
     def train(self, steps, dump, *args):
         run([os.path.join(self.build, "glmc"), "run", "build", "--steps", str(steps), "--dump-step", str(dump),
              "--dump-dir", "dump", *args], self.work)
@@ -84,8 +89,8 @@ class Host(Target):
 
 
 class Cuda(Target):
-    def __init__(self, build, work, pp=2):
-        super().__init__(build, work, f"cuda-{pp}", "nccl", "bfloat16", pp)
+    def __init__(self, build, work, storage, pp=2):
+        super().__init__(build, work, f"cuda-{storage}-{pp}", "nccl", storage, pp)
         folder, sources = os.path.join(self.work, "build", "kernels"), {}
         for name in os.listdir(folder):
             if name.endswith(".cu"):
@@ -107,37 +112,22 @@ class Cuda(Target):
         return self.losses()
 
 
-def host_target(build, work):
-    """The host in bfloat16, or in float32 while that is all it has."""
-    try:
-        return Host(build, work, "host", "mpi", "bfloat16"), True
-    except Failure as e:
-        if "computes in float32 only" not in str(e):
-            raise
-        return Host(build, work, "host", "mpi", "float32"), False
-
-
-def norm(tensors):
-    return float(np.sqrt(sum(np.square(t.astype(np.float64)).sum() for t in tensors)))
-
-
-def check_gradients(got, want, each, step):
+def check_gradients(got, want, step):
     if got.keys() != want.keys():
         raise Failure("gradients of other tensors")
     worst = max((relative(got[k], want[k]), k) for k in want)
-    all_of_them = norm(got[k] - want[k] for k in want) / norm(want.values())
-    print(f"step {step}: gradients {all_of_them:.1e} in norm, {worst[1]} {worst[0]:.1e} of its maximum")
-    if (worst[0] if each else all_of_them) > 2e-2:
+    print(f"step {step}: {worst[1]} {worst[0]:.1e} of its maximum")
+    if worst[0] > 2e-2:
         raise Failure(f"gradients of step {step} are off")
 
 
-def check_replay(host, each, cuda):
-    for step in (0, STEPS - 1):
+def check_replay(host, cuda, steps):
+    for step in steps:
         want = host.train(STEPS, step, "--record-selections", "../chosen")
         got = cuda.train(step + 1, step, "--replay-selections", "../chosen", seed=step)
         for s in range(step + 1):
             check_close(got[s], want[s], 2e-3, f"loss of step {s}")
-        check_gradients(cuda.gradients(), host.gradients(), each, step)
+        check_gradients(cuda.gradients(), host.gradients(), step)
     return want
 
 
@@ -163,11 +153,11 @@ def main():
     build, work = (os.path.abspath(a) for a in sys.argv[1:3])
     os.makedirs(work, exist_ok=True)
     write_rows(os.path.join(work, "rows.jsonl"))
-    host, each = host_target(build, work)
-    cuda = Cuda(build, work)
-    check_free(cuda, check_replay(host, each, cuda))
+    check_replay(Host(build, work, "bfloat16"), Cuda(build, work, "bfloat16"), (0, STEPS - 1))
+    cuda = Cuda(build, work, "float32")
+    check_free(cuda, check_replay(Host(build, work, "float32"), cuda, range(STEPS)))
     losses, gradients = cuda.losses(), cuda.gradients()
-    check_bits("one pipeline rank", Cuda(build, work, 1), losses, gradients)
+    check_bits("one pipeline rank", Cuda(build, work, "float32", 1), losses, gradients)
     for seed, order in ((1, "compute held back"), (5, "pipeline first"), (8, "exchange first"), (10, "parameters held back")):
         check_bits(order, cuda, losses, gradients, seed)
 
