@@ -141,20 +141,28 @@ static inline __attribute__((always_inline)) Vf gemm_load(const float *from, int
 	return v_load(edge);
 }
 
+/* n elements to the ragged end of a row of c. */
+static __attribute__((noinline)) void gemm_put_edge(int half, void *c, const float *edge, int64_t n)
+{
+	for (int64_t j = 0; j < n; j++) {
+		if (half)
+			elem_put((bf16 *)c + j, edge[j]);
+		else
+			elem_put((float *)c + j, edge[j]);
+	}
+}
+
 /* The first n elements of a vector, to floats or rounded to bf16. */
 static inline __attribute__((always_inline)) void gemm_put(const int half, void *c, Vf sum, int64_t n)
 {
 	float edge[VW];
-	if (n == VW && !half) {
-		v_store(c, sum);
-	} else if (n == VW) {
-		v_store_bf16(c, sum);
-	} else if (n > 0) {
+	if (n < VW) {
 		v_store(edge, sum);
-		for (int64_t j = 0; half && j < n; j++)
-			elem_put((bf16 *)c + j, edge[j]);
-		if (!half)
-			memcpy(c, edge, (size_t)n * 4);
+		gemm_put_edge(half, c, edge, n);
+	} else if (half) {
+		v_store_bf16(c, sum);
+	} else {
+		v_store(c, sum);
 	}
 }
 

@@ -9,7 +9,8 @@ GlmMoeDsa into tests/models/golden:
 
   case.json          seed of the weights (tests/tools/checkpoint.py), the rows of four batches as
                      unpadded documents with shifted labels, and 20 Adam steps over them (step s uses
-                     batch s mod 4): loss before the update and gradient norm
+                     batch s mod 4): loss before the update and gradient norm; `bfloat16_loss`, the first
+                     loss with weights and activations in bfloat16
   grads.safetensors  gradient of every tensor that gets one, batch 0, under checkpoint names
 
 The model runs in float32 on one thread with eager attention and eager experts. A top-k decision
@@ -17,6 +18,7 @@ that is almost a tie lets two right programs part, so the seeds are ones whose c
 clear (the indexer's and the router's margins above 5e-6 over all 20 steps).
 """
 import argparse
+import copy
 import json
 import math
 import os
@@ -145,11 +147,23 @@ def batch_loss(model, docs):
     import torch
     total, count = 0.0, 0
     for d in docs:
-        logits = model(input_ids=torch.tensor([d["input_ids"]]), use_cache=False).logits[0]
+        logits = model(input_ids=torch.tensor([d["input_ids"]]), use_cache=False).logits[0].float()
         labels = torch.tensor(d["labels"])
         total = total + torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
         count += int((labels != -100).sum())
     return total / count
+
+
+def bfloat16_loss(model, docs):
+    """Loss of the model's copy in bfloat16; the router's correction bias stays float32, as transformers keeps it."""
+    import torch
+    narrow = copy.deepcopy(model).to(torch.bfloat16)
+    wide = dict(model.named_buffers())
+    for name, b in narrow.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            b.data = wide[name].data.clone()
+    with torch.no_grad():
+        return float(batch_loss(narrow, docs))
 
 
 def run_case(name, case):
@@ -158,6 +172,7 @@ def run_case(name, case):
     model = build_model(case, config)
     optimizer = torch.optim.Adam(model.parameters(), **ADAM)
     batches = [documents(case, config, b) for b in range(BATCHES)]
+    narrow_loss = bfloat16_loss(model, batches[0])
     grads, steps = {}, []
     for step in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
@@ -177,7 +192,8 @@ def run_case(name, case):
     os.makedirs(folder, exist_ok=True)
     model.config.save_pretrained(folder)
     with open(os.path.join(folder, "case.json"), "w") as f:
-        json.dump({"seed": case["seed"], "adam": ADAM, "batches": batches, "steps": steps}, f)
+        json.dump({"seed": case["seed"], "adam": ADAM, "batches": batches, "steps": steps,
+                   "bfloat16_loss": narrow_loss}, f)
         f.write("\n")
     save_safetensors(os.path.join(folder, "grads.safetensors"),
                      [(k, v.shape, lambda v=v: v) for k, v in sorted(grads.items())])

@@ -132,15 +132,25 @@ def save_safetensors(path, tensors):
     os.replace(path + ".tmp", path)
 
 
+def read_header(f):
+    """The tensors of an open file: name -> {"dtype", "shape", "data_offsets" from here on}."""
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    header.pop("__metadata__", None)
+    return header
+
+
+def stored_dtypes(path):
+    with open(path, "rb") as f:
+        return {name: t["dtype"] for name, t in read_header(f).items()}
+
+
 def load_safetensors(path):
     """name -> array; bfloat16 is widened to float32."""
     kinds = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "BF16": "<u2"}
     with open(path, "rb") as f:
-        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        header = read_header(f)
         base, out = f.tell(), {}
         for name, t in header.items():
-            if name == "__metadata__":
-                continue
             f.seek(base + t["data_offsets"][0])
             raw = f.read(t["data_offsets"][1] - t["data_offsets"][0])
             a = np.frombuffer(raw, dtype=kinds[t["dtype"]])
