@@ -17,8 +17,16 @@
 
 static const char *const kernel_flags[] = {
 	"-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno",
-	"-fno-trapping-math", "-fno-signed-zeros", "-fopenmp-simd", "-std=gnu11", "-w", "-c",
+	"-fno-trapping-math", "-fno-signed-zeros", "-fopenmp-simd", "-std=gnu11", "-w",
 };
+
+const char *host_cc_flags(Arena *a)
+{
+	const char *flags = kernel_flags[0];
+	for (uint32_t i = 1; i < LEN(kernel_flags); i++)
+		flags = arena_printf(a, "%s %s", flags, kernel_flags[i]);
+	return flags;
+}
 
 /* Runs argv with stdout and stderr in `log`; returns the pid or -1. */
 static pid_t start(char *const argv[], const char *log)
@@ -67,8 +75,7 @@ bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const cha
 	}
 	Text key = {0};
 	text_add(&key, "%s\n%s\n", h->cc, text ? text : "");
-	for (uint32_t i = 0; i < LEN(kernel_flags); i++)
-		text_add(&key, "%s ", kernel_flags[i]);
+	text_add(&key, "%s ", host_cc_flags(a));
 	cache_add_headers(a, &key, templates, ".h");
 	text_add(&key, "%s", file_read(a, path_join(a, runtime, "rt_kernel.h"), NULL));
 	hash_hex(key.s, key.n, h->key);
@@ -98,6 +105,7 @@ static Job start_kernel(HostCc *h, const Kernel *k, uint32_t index)
 	vec_push(h->a, &argv, (char *)(uintptr_t)h->cc);
 	for (uint32_t i = 0; i < LEN(kernel_flags); i++)
 		vec_push(h->a, &argv, (char *)(uintptr_t)kernel_flags[i]);
+	vec_push(h->a, &argv, (char *)(uintptr_t)"-c");
 	vec_push(h->a, &argv, arena_printf(h->a, "-I%s", h->templates));
 	vec_push(h->a, &argv, arena_printf(h->a, "-I%s", h->runtime));
 	vec_push(h->a, &argv, (char *)(uintptr_t)j.source);

@@ -25,6 +25,9 @@ typedef struct HostCc {
 	bool full;               /* the disk is: why the last call failed */
 } HostCc;
 
+/* host_cc_flags - those that kernels are compiled with, apart from include paths. */
+const char *host_cc_flags(Arena *a);
+
 /* host_cc_init - finds compiler, templates and cache. False after a message: exit status 3. */
 bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const char *runtime,
                   const char *library, const char *link_flags);

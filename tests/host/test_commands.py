@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The commands around a build folder, from an installed glmc: doctor, build, inspect, report, run.
+"""The commands around a build folder, from an installed glmc: doctor, build, inspect, repro, report, run.
 
     test_commands.py BUILD_DIR WORK          BUILD_DIR: cmake's
 """
@@ -40,6 +40,25 @@ def check_folder(build):
     return manifest
 
 
+def check_repro(glmc, work, manifest):
+    """Kernels alone: their tests pass, and fail for a kernel that computes something else."""
+    names = [k["name"] for k in manifest["kernels"]]
+    for prefix in ("row_silu", "grouped_gemm_tn", "attention_grad", "linear_cross_entropy", "top_k", "gemm_nt"):
+        name = next(n for n in names if n.startswith(prefix))
+        run([glmc, "repro", "build", name, "-o", "alone-" + prefix], work)
+        run([os.path.join(work, "alone-" + prefix, "run.sh")], work)
+    source = os.path.join(work, "alone-" + prefix, name + ".c")
+    with open(source) as f:
+        text = f.read()
+    with open(source, "w") as f:
+        f.write(re.sub(r"#define K (\d+)", lambda m: f"#define K {int(m[1]) // 2}", text))
+    if "expected" not in run([os.path.join(work, "alone-" + prefix, "run.sh")], work, expect=1).stderr:
+        raise Failure("a wrong kernel is not told from a right one")
+    run([glmc, "repro", "build", "no_such"], work, expect=1)
+    adam = next(n for n in names if n.startswith("adam"))
+    run([glmc, "repro", "build", adam], work, expect=1)
+
+
 def main():
     build_dir, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     shutil.rmtree(work, ignore_errors=True)
@@ -64,6 +83,8 @@ def main():
     if name not in run([glmc, "inspect", "build", name], work).stdout:
         raise Failure("inspect KERNEL does not show its source")
     run([glmc, "inspect", "build", "nothing"], work, expect=1)
+
+    check_repro(glmc, work, manifest)
 
     run([glmc, "report", "build", "-o", "report.html"], work)
     with open(os.path.join(work, "report.html")) as f:
