@@ -60,23 +60,14 @@ static void own_items(const RtProg *p, Item *out)
 /* All tensors of the model, the same list on every rank. */
 static Item *all_items(Rt *rt, int64_t *n)
 {
-	int64_t mine = count_items(rt->p), counts[4096], most = 0, at = 0;
-	rt_comm_all_gather(rt->comm, RT_COMM_PP, &mine, counts, sizeof mine);
-	for (int r = 0; r < rt->p->pp; r++)
-		most = counts[r] > most ? counts[r] : most;
-	Item *own = calloc((size_t)most + 1, sizeof *own);
-	Item *all = calloc((size_t)(most * rt->p->pp) + 1, sizeof *all);
-	if (!own || !all)
+	int64_t mine = count_items(rt->p);
+	Item *own = calloc((size_t)mine + 1, sizeof *own);
+	if (!own)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
 	own_items(rt->p, own);
-	rt_comm_all_gather(rt->comm, RT_COMM_PP, own, all, (size_t)most * sizeof *all);
-	for (int r = 0; r < rt->p->pp; r++) {
-		memmove(all + at, all + r * most, (size_t)counts[r] * sizeof *all);
-		at += counts[r];
-	}
+	Item *all = rt_gather_lists(rt, RT_COMM_PP, own, mine, sizeof *own, n);
 	free(own);
-	qsort(all, (size_t)at, sizeof *all, by_name);
-	*n = at;
+	qsort(all, (size_t)*n, sizeof *all, by_name);
 	return all;
 }
 

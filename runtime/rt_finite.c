@@ -81,23 +81,10 @@ static int search(Rt *rt, bool grad)
 	return s.found;
 }
 
-static int sum_over(Rt *rt, RtCommGroup g, int x)
-{
-	int n = rt_comm_size(rt->comm, g), sum = 0, *all = malloc((size_t)n * sizeof *all);
-	if (!all)
-		rt_fail(rt, RT_EMEMORY, "out of memory");
-	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
-	for (int k = 0; k < n; k++)
-		sum += all[k];
-	free(all);
-	return sum;
-}
-
 /* All has been said before any rank ends the run. */
 void rt_not_finite(Rt *rt, double loss, double norm)
 {
-	int parameters = search(rt, false);
-	if (!sum_over(rt, RT_COMM_PP, sum_over(rt, RT_COMM_DP, parameters)))
+	if (!rt_sum_int(rt, RT_COMM_WORLD, search(rt, false)))
 		search(rt, true);
 	rt_comm_barrier(rt->comm);
 	if (rt->rank == 0)

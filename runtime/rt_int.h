@@ -72,6 +72,13 @@ uint64_t rt_unit_gradient(const Rt *rt, const RtUnit *u, int64_t at);
 /* This rank's part of a unit: first element, and number in *n. */
 int64_t rt_unit_shard(const Rt *rt, const RtUnit *u, int64_t *n);
 
+/* rt_gather.c: sums in the order of members */
+int64_t rt_sum_int(Rt *rt, RtCommGroup g, int64_t x);
+double rt_sum_double(Rt *rt, RtCommGroup g, double x);
+/* The lists of all members, one behind the other; malloc'd. `n` elements of `size` bytes are this rank's, *total
+ * are all. */
+void *rt_gather_lists(Rt *rt, RtCommGroup g, const void *mine, int64_t n, size_t size, int64_t *total);
+
 /* rt_finite.c: names the tensors that are not finite and ends all ranks; called by all of them. */
 _Noreturn void rt_not_finite(Rt *rt, double loss, double norm);
 

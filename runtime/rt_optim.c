@@ -29,26 +29,6 @@ uint64_t rt_unit_gradient(const Rt *rt, const RtUnit *u, int64_t at)
 	return u->grad + (uint64_t)(u->sharded ? at - first : at) * sizeof(float);
 }
 
-/* ---- sums over ranks ---- */
-
-static int64_t sum_int(Rt *rt, RtCommGroup g, int64_t x)
-{
-	int64_t all[4096], sum = 0;
-	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
-	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
-		sum += all[k];
-	return sum;
-}
-
-static double sum_double(Rt *rt, RtCommGroup g, double x)
-{
-	double all[4096], sum = 0;
-	rt_comm_all_gather(rt->comm, g, &x, all, sizeof x);
-	for (int k = 0; k < rt_comm_size(rt->comm, g); k++)
-		sum += all[k];
-	return sum;
-}
-
 /* ---- gradient norm ---- */
 
 /* The part of tensor t's gradient that this rank owns: first element in the unit, and number in *n. */
@@ -135,30 +115,17 @@ static double gradient_norm(Rt *rt, double scale)
 	const RtProg *p = rt->p;
 	double *square = calloc((size_t)p->ntensor + 1, sizeof *square), sum = 0;
 	Square *mine = calloc((size_t)p->ntensor + 1, sizeof *mine);
-	int64_t counts[4096], most = 0, total = 0;
+	int64_t total;
 	if (!square || !mine)
 		rt_fail(rt, RT_EMEMORY, "out of memory");
 	scale_and_square(rt, scale, square);
 	int64_t n = sum_over_dp(rt, square, mine);
-	rt_comm_all_gather(rt->comm, RT_COMM_PP, &n, counts, sizeof n);
-	for (int r = 0; r < p->pp; r++)
-		most = counts[r] > most ? counts[r] : most;
-	Square *part = calloc((size_t)most + 1, sizeof *part);
-	Square *all = calloc((size_t)(most * p->pp) + 1, sizeof *all);
-	if (!part || !all)
-		rt_fail(rt, RT_EMEMORY, "out of memory");
-	memcpy(part, mine, (size_t)n * sizeof *mine);
-	rt_comm_all_gather(rt->comm, RT_COMM_PP, part, all, (size_t)most * sizeof *all);
-	for (int r = 0; r < p->pp; r++) {
-		memmove(all + total, all + r * most, (size_t)counts[r] * sizeof *all);
-		total += counts[r];
-	}
+	Square *all = rt_gather_lists(rt, RT_COMM_PP, mine, n, sizeof *mine, &total);
 	qsort(all, (size_t)total, sizeof *all, by_order);
 	for (int64_t i = 0; i < total; i++)
 		sum += all[i].x;
 	free(square);
 	free(mine);
-	free(part);
 	free(all);
 	return sqrt(sum);
 }
@@ -226,15 +193,15 @@ static double step_loss(Rt *rt)
 	for (int i = 0; i < p->microbatches; i++)
 		sum += loss[i];
 	free(loss);
-	return sum_double(rt, RT_COMM_PP, sum_double(rt, RT_COMM_DP, sum));
+	return rt_sum_double(rt, RT_COMM_PP, rt_sum_double(rt, RT_COMM_DP, sum));
 }
 
 void rt_optimizer(Rt *rt)
 {
 	rt_dev_finish(rt);
-	int64_t labels = sum_int(rt, RT_COMM_DP, rt->batch.label_tokens);
-	int64_t real = sum_int(rt, RT_COMM_DP, rt->batch.real_tokens);
-	int64_t all = sum_int(rt, RT_COMM_DP, rt->batch.all_tokens);
+	int64_t labels = rt_sum_int(rt, RT_COMM_DP, rt->batch.label_tokens);
+	int64_t real = rt_sum_int(rt, RT_COMM_DP, rt->batch.real_tokens);
+	int64_t all = rt_sum_int(rt, RT_COMM_DP, rt->batch.all_tokens);
 	double norm = gradient_norm(rt, labels ? 1.0 / (double)labels : 1.0);
 	double loss = step_loss(rt) / (labels ? (double)labels : 1.0);
 	if (!isfinite(loss) || !isfinite(norm))
