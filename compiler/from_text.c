@@ -5,24 +5,14 @@
  *   gir   graphs: verified, simplified, differentiated when they are forward graphs, cut in F and B,
  *         fused; -d prints the graph after the passes named (letters of passes.def: L Y A R F)
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/status.h"
 #include "driver.h"
 #include "pass/autodiff.h"
 #include "pass/simplify.h"
 #include "plan/verify.h"
-
-static char *read_operand(Comp *c, const char *path, size_t *n)
-{
-	char *text = file_read(c->arena, path, n);
-	if (!text)
-		diag_error(c->diag, (Span){0}, "cannot read %s: %s", path, strerror(errno));
-	return text;
-}
 
 /* ---- rank programs ---- */
 
@@ -34,7 +24,7 @@ typedef struct Programs {
 static RtProg *read_program(Comp *c, const char *path)
 {
 	size_t n = 0;
-	char err[200], *text = read_operand(c, path, &n);
+	char err[200], *text = diag_read(c->diag, c->arena, (Span){0}, "", path, &n);
 	RtProg *p = text ? rt_prog_read(text, n, err) : NULL;
 	if (text && !p)
 		diag_error(c->diag, (Span){0}, "%s: %s", path, err);
@@ -147,7 +137,7 @@ static void check_graphs(Comp *c)
 	for (uint32_t i = 0; i < c->opt->operands.n; i++) {
 		const char *path = c->opt->operands.v[i];
 		size_t n = 0, at = 0;
-		char *text = read_operand(c, path, &n);
+		char *text = diag_read(c->diag, c->arena, (Span){0}, "", path, &n);
 		if (!text)
 			continue;
 		uint32_t source = diag_add_source(c->diag, path, text, (uint32_t)n), count = 0;

@@ -1,11 +1,13 @@
 /* diag.c - see diag.h. */
 #include "diag.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../runtime/rt_words.h"
+#include "file.h"
 #include "status.h"
 #include "vec.h"
 
@@ -146,6 +148,14 @@ void diag_help(Diag *d, const char *fmt, ...)
 uint32_t diag_errors(const Diag *d)
 {
 	return d->errors;
+}
+
+char *diag_read(Diag *d, Arena *a, Span s, const char *what, const char *path, size_t *size)
+{
+	char *text = file_read(a, path, size);
+	if (!text)
+		diag_error(d, s, "cannot read %s%s: %s", what, path, strerror(errno));
+	return text;
 }
 
 void ice(const char *fmt, ...)

@@ -49,6 +49,10 @@ void diag_note(Diag *d, Span s, const char *fmt, ...) __attribute__((format(prin
 void diag_help(Diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint32_t diag_errors(const Diag *d);
 
+/* diag_read - a whole file, NUL-terminated; NULL with the error "cannot read WHAT PATH: reason" at `s`. `what` is
+ * "", or "the recipe " .. */
+char *diag_read(Diag *d, Arena *a, Span s, const char *what, const char *path, size_t *size);
+
 /* ice - our own fault: prints and exits with status 70. */
 _Noreturn void ice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

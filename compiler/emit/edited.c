@@ -37,11 +37,9 @@ static bool take(Arena *a, Diag *d, KernelSet *ks, const char *path, const char 
 	int64_t at = 0;
 	if (!map_get(&ks->index, name, &at))
 		return is_unknown(d, ks, path, name);
-	char *text = file_read(a, path, NULL);
-	if (!text) {
-		diag_error(d, (Span){0}, "cannot read %s: %s", path, strerror(errno));
+	char *text = diag_read(d, a, (Span){0}, "", path, NULL);
+	if (!text)
 		return false;
-	}
 	if (!strstr(text, name)) {
 		diag_error(d, (Span){0}, "%s does not define kernel %s", path, name);
 		return false;

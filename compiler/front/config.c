@@ -1,13 +1,11 @@
 /* config.c - see config.h. One table says what each key means. */
 #include "config.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../runtime/rt_scan.h"
 #include "../../runtime/rt_value.h"
-#include "../base/file.h"
 #include "../base/map.h"
 
 enum { MAX_BYTES = 1 << 22, MAX_LIST = 20000 };
@@ -227,10 +225,6 @@ Config *config_parse(Arena *a, Diag *d, const char *path, const char *text, size
 Config *config_load(Arena *a, Diag *d, const char *path)
 {
 	size_t n = 0;
-	char *text = file_read(a, path, &n);
-	if (!text) {
-		diag_error(d, (Span){0}, "cannot read the configuration %s: %s", path, strerror(errno));
-		return NULL;
-	}
-	return config_parse(a, d, path, text, n);
+	char *text = diag_read(d, a, (Span){0}, "the configuration ", path, &n);
+	return text ? config_parse(a, d, path, text, n) : NULL;
 }

@@ -7,14 +7,12 @@
  */
 #include "recipe.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
 #include "../../runtime/rt_keys.h"
-#include "../base/file.h"
 #include "../base/text.h"
 
 enum { MAX_DEPTH = 32, MAX_BYTES = 1 << 20 };
@@ -315,12 +313,8 @@ Recipe *recipe_parse(Arena *a, Diag *d, const char *path, const char *text, size
 Recipe *recipe_load(Arena *a, Diag *d, const char *path)
 {
 	size_t n = 0;
-	char *text = file_read(a, path, &n);
-	if (!text) {
-		diag_error(d, (Span){0}, "cannot read the recipe %s: %s", path, strerror(errno));
-		return NULL;
-	}
-	return recipe_parse(a, d, path, text, n);
+	char *text = diag_read(d, a, (Span){0}, "the recipe ", path, &n);
+	return text ? recipe_parse(a, d, path, text, n) : NULL;
 }
 
 bool recipe_has(const char *key)

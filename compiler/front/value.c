@@ -152,20 +152,6 @@ const char *value_unary(Arena *a, AstOp op, const Value *x, Value *out)
 	return NULL;
 }
 
-static void put_json_string(Text *t, const char *s)
-{
-	text_add(t, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			text_add(t, "\\%c", *s);
-		else if ((unsigned char)*s < 32)
-			text_add(t, "\\u%04x", (unsigned)*s);
-		else
-			text_add(t, "%c", *s);
-	}
-	text_add(t, "\"");
-}
-
 static void put_json(Text *t, const Value *v)
 {
 	char buf[40];
@@ -185,7 +171,7 @@ static void put_json(Text *t, const Value *v)
 		text_add(t, v->u.b ? "true" : "false");
 		break;
 	case VK_STRING:
-		put_json_string(t, v->u.s);
+		text_json(t, v->u.s);
 		break;
 	case VK_LIST:
 		text_add(t, "[");

@@ -290,6 +290,19 @@ Val graph_cast(Graph *g, Span s, Val v, DType t)
 	return graph_add1(g, OP_cast, s, &v, 1, i, NULL);
 }
 
+Graph *graph_copy(Arena *a, const Graph *g)
+{
+	Graph *to = graph_new(a, g->name);
+	to->rows = g->rows;
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		vec_push(a, &to->nodes, g->nodes.v[i]);
+	for (uint32_t i = 0; i < g->vals.n; i++)
+		vec_push(a, &to->vals, g->vals.v[i]);
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		vec_push(a, &to->outputs, g->outputs.v[i]);
+	return to;
+}
+
 void graph_copy_node(Graph *to, const Graph *from, const Node *n, Val *map)
 {
 	const ValInfo *info = graph_val(from, n->out[0]);

@@ -138,6 +138,9 @@ typedef struct WeightDecl {
 
 Graph *graph_new(Arena *a, const char *name);
 
+/* graph_copy - the same nodes, values and results; what they point to is shared. */
+Graph *graph_copy(Arena *a, const Graph *g);
+
 /* graph_add - appends a node; result types come from shape_<op> (ops.c). `in` is copied. Returns
  * the node index. A type error here is an ice: the front end has checked before (see op_check). */
 uint32_t graph_add(Graph *g, Op op, Span span, const Val *in, uint32_t nin, const int64_t *ints,

@@ -104,19 +104,6 @@ static void mark_wgrad(Graph *g, uint32_t nfwd)
 		g->nodes.v[i].wgrad = !live[i];
 }
 
-static Graph *copy_graph(Arena *a, const Graph *fwd)
-{
-	Graph *g = graph_new(a, fwd->name);
-	g->rows = fwd->rows;
-	for (uint32_t i = 0; i < fwd->nodes.n; i++)
-		vec_push(a, &g->nodes, fwd->nodes.v[i]);
-	for (uint32_t i = 0; i < fwd->vals.n; i++)
-		vec_push(a, &g->vals, fwd->vals.v[i]);
-	for (uint32_t i = 0; i < fwd->outputs.n; i++)
-		vec_push(a, &g->outputs, fwd->outputs.v[i]);
-	return g;
-}
-
 static void seed_outputs(Graph *g, uint32_t nout, Adjoint *adj)
 {
 	for (uint32_t i = 0; i < nout; i++) {
@@ -170,7 +157,7 @@ bool autodiff_possible(const Graph *g)
 Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t nweights)
 {
 	(void)nweights;
-	Graph *g = copy_graph(a, fwd);
+	Graph *g = graph_copy(a, fwd);
 	Joint j = {g, fwd->nodes.n};
 	Adjoint *adj = ARENA_ARRAY(a, Adjoint, fwd->vals.n + 1);
 	mark_wanted(g, j.nfwd, weights, adj);

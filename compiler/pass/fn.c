@@ -55,22 +55,12 @@ static void add_wgrad(Build *b, const Graph *g, Port p)
 	vec_push(b->a, &b->g->outputs, p);
 }
 
-static Graph *copy_graph(Arena *a, const Graph *g)
-{
-	Graph *to = graph_new(a, g->name);
-	to->rows = g->rows;
-	for (uint32_t i = 0; i < g->nodes.n; i++)
-		vec_push(a, &to->nodes, g->nodes.v[i]);
-	for (uint32_t i = 0; i < g->vals.n; i++)
-		vec_push(a, &to->vals, g->vals.v[i]);
-	return to;
-}
-
 /* Weight gradients are added to by the kernels that make them: a sum of them becomes several additions
  * to the same gradient. */
 static void rewrite_outputs(Build *b, const Graph *g)
 {
-	b->g = copy_graph(b->a, g);
+	b->g = graph_copy(b->a, g);
+	b->g->outputs.n = 0;
 	for (uint32_t i = 0; i < g->outputs.n; i++) {
 		if (g->outputs.v[i].kind == PORT_WGRAD)
 			add_wgrad(b, g, g->outputs.v[i]);

@@ -1,11 +1,8 @@
 /* tune.c - see tune.h. */
 #include "tune.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "../base/file.h"
 
 static bool is_blank(char c)
 {
@@ -44,11 +41,9 @@ static bool read_line(Arena *a, Diag *d, Tune *t, Span span, const char *at, con
 Tune *tune_read(Arena *a, Diag *d, const char *path)
 {
 	size_t size = 0;
-	char *text = file_read(a, path, &size);
-	if (!text) {
-		diag_error(d, (Span){0}, "cannot read %s: %s", path, strerror(errno));
+	char *text = diag_read(d, a, (Span){0}, "", path, &size);
+	if (!text)
 		return NULL;
-	}
 	Tune *t = ARENA_NEW(a, Tune);
 	uint32_t file = diag_add_source(d, path, text, (uint32_t)size);
 	bool ok = true;

@@ -1,11 +1,8 @@
 /* device.c - see device.h. */
 #include "device.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "../base/file.h"
 
 typedef struct Field {
 	const char *name;
@@ -45,12 +42,10 @@ static const char *read_line(Device *out, char *line, bool *seen)
 bool device_load(Arena *a, Diag *d, Span at, const char *path, Device *out)
 {
 	size_t n = 0;
-	char *text = file_read(a, path, &n);
+	char *text = diag_read(d, a, at, "the device file ", path, &n);
 	bool seen[LEN(fields)] = {false};
-	if (!text) {
-		diag_error(d, at, "cannot read the device file %s: %s", path, strerror(errno));
+	if (!text)
 		return false;
-	}
 	uint32_t file = diag_add_source(d, path, arena_strndup(a, text, n), (uint32_t)n);
 	const char *base = strrchr(path, '/');
 	*out = (Device){.name = base ? base + 1 : path};
