@@ -132,11 +132,6 @@ static double gradient_norm(Rt *rt, double scale)
 
 /* ---- update ---- */
 
-static size_t bytes_of(RtDType t)
-{
-	return t == RT_bf16 ? 2 : 4;
-}
-
 static void adam(Rt *rt, double clip)
 {
 	const RtProg *p = rt->p;
@@ -147,7 +142,7 @@ static void adam(Rt *rt, double clip)
 		int64_t n, first = rt_unit_shard(rt, u, &n);
 		if (!u->trained)
 			continue;
-		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * bytes_of(u->dtype),
+		void *arg[] = {(char *)rt_at(rt, u->param) + (size_t)first * rt_dtype_bytes(u->dtype),
 		               rt_at(rt, rt_unit_gradient(rt, u, first)), rt_at(rt, u->m), rt_at(rt, u->v),
 		               rt_at(rt, u->master)};
 		rt_dev_call(rt, 0, p->k_adam, 0, arg, u->stored != u->dtype ? 5 : 4, &n, 1);

@@ -23,14 +23,7 @@ struct RtProfile {
 	int64_t steps;           /* begun */
 };
 
-static const char *const op_name[] = {
-	[RT_LAUNCH] = "launch", [RT_SEND] = "send", [RT_RECV] = "receive", [RT_COUNTS] = "counts",
-	[RT_ROUNDS] = "rounds", [RT_DISPATCH] = "dispatch", [RT_COLLECT] = "collect", [RT_GATHER] = "gather",
-	[RT_REDUCE] = "reduce", [RT_ZERO] = "zero", [RT_OPTIMIZER] = "optimizer",
-	[RT_GEMM] = "gemm", [RT_RECORD] = "record", [RT_WAIT] = "wait",
-};
-
-enum { OPS = sizeof op_name / sizeof op_name[0] };
+enum { OPS = RT_WAIT + 1 };
 
 static double now(const RtProfile *f)
 {
@@ -54,7 +47,7 @@ RtProfile *rt_profile_new(const RtProg *p)
 		return NULL;
 	}
 	for (int i = 0; i < f->n; i++)
-		f->account[i].name = i < p->nkernel ? p->kernels[i].name : op_name[i - p->nkernel];
+		f->account[i].name = i < p->nkernel ? p->kernels[i].name : rt_op_name((RtOp)(i - p->nkernel));
 	return f;
 }
 

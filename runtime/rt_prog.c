@@ -1,4 +1,4 @@
-/* rt_prog.c - see rt_prog.h: blank instructions, access words, freeing. */
+/* rt_prog.c - see rt_prog.h: blank instructions, what instructions touch, freeing. */
 #include "rt_prog.h"
 
 #include <ctype.h>
@@ -33,6 +33,18 @@ uint64_t rt_access_bytes(const RtProg *p, const RtAccess *x)
 	if (x->block)
 		rows = (rows + x->block - 1) / x->block;
 	return rows * x->bytes;
+}
+
+uint64_t rt_gemm_rows(const RtProg *p, const RtInstr *in)
+{
+	int64_t tokens = p->tokens_max - in->row0;
+	if (in->rows == RT_ROWS_CONST)
+		return (uint64_t)in->nrow;
+	if (in->rows == RT_ROWS_R)
+		return (uint64_t)p->rows_max;
+	if (in->nrow && in->nrow < tokens)
+		tokens = in->nrow;
+	return tokens > 0 ? (uint64_t)tokens : 0;
 }
 
 static void free_settings(RtSetting *s, int n)

@@ -20,6 +20,11 @@
 
 typedef enum RtDType { RT_f32, RT_bf16, RT_f64, RT_i32, RT_u32 } RtDType;
 
+static inline size_t rt_dtype_bytes(RtDType t)
+{
+	return t == RT_bf16 ? 2 : t == RT_f64 ? 8 : 4;
+}
+
 /* A parameter unit: parameters that are gathered, reduced and updated together, flat.
  * elems is the whole flat length, padded so that every member of the group owns elems / group
  * size. Member g owns elements [g*elems/size, (g+1)*elems/size) of param and grad; m and v hold
@@ -247,6 +252,9 @@ uint64_t rt_access_bytes(const RtProg *p, const RtAccess *x);
 
 /* rt_instr - an instruction with nothing else set: indices that may be none are -1. */
 RtInstr rt_instr(RtOp op);
+
+/* rt_gemm_rows - the most rows of a product: all, or those of its slice of tokens. */
+uint64_t rt_gemm_rows(const RtProg *p, const RtInstr *in);
 
 /* As in the text form: "launch", "send" ..; "F", "B", "I", "W". */
 const char *rt_op_name(RtOp op);

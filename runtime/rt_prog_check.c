@@ -30,18 +30,13 @@ static bool inside(const RtProg *p, uint64_t off, uint64_t bytes)
 	return off <= p->arena_bytes && bytes <= p->arena_bytes - off;
 }
 
-static uint64_t float_bytes(RtDType t)
-{
-	return t == RT_bf16 ? 2 : 4;
-}
-
 static bool unit_fits(const RtProg *p, const RtUnit *u)
 {
 	int members = u->group == RT_GROUP_EXPERT ? p->ep_shard : p->dp;
 	if (u->elems < 0 || u->elems >= (int64_t)1 << 44 || u->elems % members != 0)
 		return false;
-	uint64_t n = (uint64_t)u->elems, part = n / (uint64_t)members, stored = part * float_bytes(u->stored);
-	bool ok = inside(p, u->param, n * float_bytes(u->dtype));
+	uint64_t n = (uint64_t)u->elems, part = n / (uint64_t)members, stored = part * rt_dtype_bytes(u->stored);
+	bool ok = inside(p, u->param, n * rt_dtype_bytes(u->dtype));
 	if (u->trained)
 		ok = ok && inside(p, u->grad, (u->sharded ? part : n) * 4) && inside(p, u->m, stored) && inside(p, u->v, stored);
 	if (u->stored != u->dtype)

@@ -28,8 +28,8 @@ static void launch(Rt *rt, const RtInstr *in)
 static void gather(Rt *rt, const RtInstr *in)
 {
 	const RtUnit *u = &rt->p->units[in->unit];
-	size_t elem = u->dtype == RT_bf16 ? 2 : 4;
-	rt_comm_gather(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->param), (size_t)shard_elems(rt, u) * elem);
+	size_t bytes = (size_t)shard_elems(rt, u) * rt_dtype_bytes(u->dtype);
+	rt_comm_gather(rt->comm, in->stream, rt_unit_group(u), rt_at(rt, u->param), bytes);
 }
 
 /* This rank's part of the full buffer in arg[0] and the unit's shard, from one to the other. */

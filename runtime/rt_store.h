@@ -6,11 +6,6 @@
 
 enum { RT_STORE_MAX = 1 << 20 };     /* elements of a call */
 
-static inline size_t rt_dtype_bytes(RtDType t)
-{
-	return t == RT_bf16 ? 2 : t == RT_f64 ? 8 : 4;
-}
-
 /* rt_round - the values that `t` (float32 or bfloat16, nearest even) can hold. */
 void rt_round(float *x, int64_t n, RtDType t);
 

@@ -14,11 +14,6 @@ static void add(Lister *l, int at, char mode, uint64_t off, uint64_t bytes)
 		vec_push(l->a, &l->out[at], ((Range){off, bytes, mode != 'w', mode != 'r'}));
 }
 
-static uint64_t elem_bytes(int t)
-{
-	return t == RT_bf16 ? 2 : t == RT_f64 ? 8 : 4;
-}
-
 static void add_launch(Lister *l, int at)
 {
 	const RtInstr *in = &l->p->instrs[at];
@@ -28,26 +23,15 @@ static void add_launch(Lister *l, int at)
 		add(l, at, x.mode, in->arg[k], rt_access_bytes(l->p, &x));
 }
 
-static uint64_t gemm_rows(const RtProg *p, const RtInstr *in)
-{
-	int64_t tokens = p->tokens_max - in->row0;
-	if (in->rows == RT_ROWS_CONST)
-		return (uint64_t)in->nrow;
-	if (in->rows == RT_ROWS_R)
-		return (uint64_t)p->rows_max;
-	tokens = in->nrow && in->nrow < tokens ? in->nrow : tokens;
-	return tokens > 0 ? (uint64_t)tokens : 0;
-}
-
 static void add_gemm(Lister *l, int at)
 {
 	const RtInstr *in = &l->p->instrs[at];
-	uint64_t rows = gemm_rows(l->p, in), heads = in->heads ? (uint64_t)in->heads : 1;
+	uint64_t rows = rt_gemm_rows(l->p, in), heads = in->heads ? (uint64_t)in->heads : 1;
 	uint64_t n = heads * (uint64_t)in->ncol, k = (uint64_t)in->kcol;
 	uint64_t rn = rows * n, rk = rows * heads * k, nk = n * k;
-	add(l, at, 'r', in->arg[0], (in->form == 2 ? rn : rk) * elem_bytes(in->adt));
-	add(l, at, 'r', in->arg[1], (in->form == 2 ? rk : nk) * elem_bytes(in->bdt));
-	add(l, at, in->acc ? 'a' : 'w', in->arg[2], (in->form == 2 ? nk : rn) * elem_bytes(in->cdt));
+	add(l, at, 'r', in->arg[0], (in->form == 2 ? rn : rk) * rt_dtype_bytes((RtDType)in->adt));
+	add(l, at, 'r', in->arg[1], (in->form == 2 ? rk : nk) * rt_dtype_bytes((RtDType)in->bdt));
+	add(l, at, in->acc ? 'a' : 'w', in->arg[2], (in->form == 2 ? nk : rn) * rt_dtype_bytes((RtDType)in->cdt));
 }
 
 static void add_exchange(Lister *l, int at)
@@ -66,7 +50,7 @@ static void add_unit(Lister *l, int at)
 	const RtUnit *u = &l->p->units[in->unit];
 	uint64_t grads = (uint64_t)u->elems * 4;
 	if (in->op == RT_GATHER) {
-		add(l, at, 'a', u->param, (uint64_t)u->elems * elem_bytes((int)u->dtype));
+		add(l, at, 'a', u->param, (uint64_t)u->elems * rt_dtype_bytes(u->dtype));
 		return;
 	}
 	add(l, at, 'a', u->sharded ? in->arg[0] : u->grad, grads);

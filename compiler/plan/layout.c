@@ -111,7 +111,7 @@ static void close_unit(Layout *l, const PlanInput *in, RtUnit *u)
 {
 	int64_t members = u->group == RT_GROUP_EXPERT ? in->ep_shard : in->dp;
 	u->elems = (int64_t)round_up((uint64_t)u->elems, (uint64_t)(ALIGN_ELEMS * members));
-	uint64_t size = u->dtype == RT_bf16 ? 2 : 4, stored = u->stored == RT_bf16 ? 2 : 4;
+	uint64_t size = rt_dtype_bytes(u->dtype), stored = rt_dtype_bytes(u->stored);
 	uint64_t elems = (uint64_t)u->elems;
 	uint64_t shard = elems / (uint64_t)members;
 	u->param = l->end;

@@ -70,7 +70,7 @@ static uint64_t buf_address(Writer *w, const Call *c, uint32_t k)
 		u = &w->layout.units.v[pl->unit];
 		if (f->role == BUF_WGRAD)
 			return wgrad_address(w, pl);
-		return u->param + (uint64_t)pl->off * (u->dtype == RT_bf16 ? 2 : 4);
+		return u->param + (uint64_t)pl->off * rt_dtype_bytes(u->dtype);
 	case BUF_TOKENS: return w->p->tokens + tokens;
 	case BUF_LABELS: return w->p->labels + tokens;
 	case BUF_LOSS: return w->p->loss + (uint64_t)c->mb * 8;

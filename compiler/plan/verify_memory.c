@@ -57,15 +57,10 @@ static void set_value(Walk *w, Room *r, int writer)
 	vec_push(w->v->a, &r->values, ((Value){r->off, r->bytes, writer}));
 }
 
-static uint64_t elem_bytes(RtDType t)
-{
-	return t == RT_bf16 ? 2 : t == RT_f64 ? 8 : 4;
-}
-
 static void add_tensor(Walk *w, const RtTensor *t)
 {
 	const RtUnit *u = &w->p->units[t->unit];
-	uint64_t n = t->experts ? (uint64_t)(t->experts / w->p->ep) : 1, size = elem_bytes(u->dtype);
+	uint64_t n = t->experts ? (uint64_t)(t->experts / w->p->ep) : 1, size = rt_dtype_bytes(u->dtype);
 	for (int d = 0; d < t->ndim; d++)
 		n *= (uint64_t)t->dim[d];
 	add_room(w, u->param + (uint64_t)t->off * size, n * size, t->name)->unit = t->unit;
@@ -80,7 +75,7 @@ static void add_tensor(Walk *w, const RtTensor *t)
 static void add_states(Walk *w, const RtUnit *u)
 {
 	int members = u->group == RT_GROUP_EXPERT ? w->p->ep_shard : w->p->dp;
-	uint64_t bytes = (uint64_t)(u->elems / members) * elem_bytes(u->stored);
+	uint64_t bytes = (uint64_t)(u->elems / members) * rt_dtype_bytes(u->stored);
 	if (u->stored != u->dtype)
 		add_room(w, u->master, bytes, arena_printf(w->v->a, "master weights of %s", u->name));
 	if (!u->trained)
@@ -332,31 +327,18 @@ static void walk_launch(Walk *w, int at)
 		}
 }
 
-/* The most rows of a product: all, or those of its slice of tokens. */
-static uint64_t most_rows(const RtProg *p, const RtInstr *in)
-{
-	int64_t tokens = p->tokens_max - in->row0;
-	if (in->rows == RT_ROWS_CONST)
-		return (uint64_t)in->nrow;
-	if (in->rows == RT_ROWS_R)
-		return (uint64_t)p->rows_max;
-	if (in->nrow && in->nrow < tokens)
-		tokens = in->nrow;
-	return tokens > 0 ? (uint64_t)tokens : 0;
-}
-
 /* A product of the cuda target; the operands are described with RT_GEMM. */
 static void walk_gemm(Walk *w, int at)
 {
 	const RtInstr *in = &w->p->instrs[at];
-	uint64_t rows = most_rows(w->p, in);
+	uint64_t rows = rt_gemm_rows(w->p, in);
 	uint64_t n = (uint64_t)in->ncol, k = (uint64_t)in->kcol, heads = in->heads ? (uint64_t)in->heads : 1;
 	uint64_t rk = heads * rows * k, rn = heads * rows * n, nk = heads * n * k;
 	const uint64_t elems[3][3] = {{rk, nk, rn}, {rk, nk, rn}, {rn, rk, nk}};
 	const uint64_t *e = elems[in->form];
-	touch(w, at, 0, 'r', in->arg[0], e[0] * elem_bytes((RtDType)in->adt));
-	touch(w, at, 1, 'r', in->arg[1], e[1] * elem_bytes((RtDType)in->bdt));
-	touch(w, at, 2, in->acc ? 'a' : 'w', in->arg[2], e[2] * elem_bytes((RtDType)in->cdt));
+	touch(w, at, 0, 'r', in->arg[0], e[0] * rt_dtype_bytes((RtDType)in->adt));
+	touch(w, at, 1, 'r', in->arg[1], e[1] * rt_dtype_bytes((RtDType)in->bdt));
+	touch(w, at, 2, in->acc ? 'a' : 'w', in->arg[2], e[2] * rt_dtype_bytes((RtDType)in->cdt));
 }
 
 static int loop_topk(const Walk *w, int xch)
