@@ -87,7 +87,7 @@ typedef struct Wait {
 	double begin, next_tell;
 } Wait;
 
-/* Called now and then while nothing comes. */
+/* Called again and again while nothing comes: on a busy machine a poll may be milliseconds after the last one. */
 static void watch(RtComm *c, Wait *w)
 {
 	double t = rt_comm_now();
@@ -132,8 +132,7 @@ static void wait_all(RtComm *c, RtCommGroup g, int peer, MPI_Request *r, int n)
 			sched_yield();
 		else
 			usleep(50);
-		if (spin % 64 == 0)
-			watch(c, &w);
+		watch(c, &w);
 	}
 	c->base.group = -1;
 	if (w.begin > 0)
