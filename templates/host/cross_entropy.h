@@ -9,16 +9,19 @@
  */
 #ifndef KERNEL
 #define KERNEL cross_entropy
-#define V 1024
 #endif
 #ifndef ELEM
 #define ELEM float
+#endif
+#ifndef V
+#define V 1024
 #endif
 
 #include "elem.h"
 #include "rt_kernel.h"
 #include "token_loss.h"
 
+#undef SCRATCH_BYTES
 #define SCRATCH_BYTES (V * 4)
 
 static void ce_row(void *ctx, int64_t t, int thread)

@@ -1,4 +1,4 @@
-/* bench_gemm.c - GFLOP/s of one instantiation of gemm.h: FORM, N, K (or M), GROUPS, ACC; ROWS, THREADS.
+/* bench_gemm.c - GFLOP/s of one instantiation of gemm.h, by its macros; and ROWS, THREADS.
  *
  * Between two calls the operands change, so that weights come from memory as they do in a step: as many
  * copies as fill BYTES (0: one copy, from the cache). Time is processor time with one thread, else
@@ -37,29 +37,36 @@ static int by_size(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static float *fill(size_t n)
+static void *room(size_t bytes)
 {
 	const size_t page = 2 << 20;
-	float *p = aligned_alloc(page, (n * 4 + page - 1) / page * page);
+	void *p = aligned_alloc(page, (bytes + page - 1) / page * page);
 
-	madvise(p, n * 4, MADV_HUGEPAGE);
-	for (size_t i = 0; i < n; i++)
-		p[i] = (float)(i % 7) - 3;
+	madvise(p, bytes, MADV_HUGEPAGE);
 	return p;
 }
+
+#define FILL(p, n) \
+	for (size_t i = 0; i < (n); i++) \
+		elem_put(&(p)[i], (float)(i % 7) - 3)
 
 int main(void)
 {
 	const size_t inner = FORM == 2 ? M : K, stack = GROUPS ? GROUPS : 1;
 	const size_t na = ROWS * inner, nb = FORM == 2 ? (size_t)ROWS * N : stack * N * inner;
 	const size_t nc = FORM == 2 ? stack * N * inner : (size_t)ROWS * N;
-	const size_t copies = 1 + BYTES / ((na + nb + nc) * 4);
-	float *a = fill(copies * na), *b = fill(copies * nb), *c = fill(copies * nc);
+	const size_t copies = 1 + BYTES / (na * sizeof(A_ELEM) + nb * sizeof(B_ELEM) + nc * sizeof(C_ELEM));
+	A_ELEM *a = room(copies * na * sizeof *a);
+	B_ELEM *b = room(copies * nb * sizeof *b);
+	C_ELEM *c = room(copies * nc * sizeof *c);
 	int32_t group[GROUPS + 2] = { 0 };
 	double seconds[CALLS];
 	RtEnv env = { .T = ROWS, .R = ROWS, .group = group };
 	RtPool *pool = pool_new(THREADS, SCRATCH_BYTES);
 
+	FILL(a, copies * na);
+	FILL(b, copies * nb);
+	FILL(c, copies * nc);
 	for (size_t e = 0; e < stack; e++)
 		group[e + 1] = (int32_t)(ROWS * (e + 1) / stack);
 	for (size_t r = 0; r < CALLS; r++) {
@@ -70,8 +77,8 @@ int main(void)
 		seconds[r] = now() - t;
 	}
 	qsort(seconds, CALLS, sizeof *seconds, by_size);
-	printf("form %d rows %d n %d k %d groups %d acc %d threads %d: %.1f GFLOP/s\n", FORM, ROWS, N, (int)inner,
-	       GROUPS, ACC, THREADS, 2.0 * ROWS * N * (double)inner / seconds[CALLS / 10] / 1e9);
+	printf("form %d rows %d n %d k %d groups %d acc %d bytes %d %d %d threads %d: %.1f GFLOP/s\n", FORM, ROWS, N,
+	       (int)inner, GROUPS, ACC, (int)sizeof *a, (int)sizeof *b, (int)sizeof *c, THREADS, 2.0 * ROWS * N * (double)inner / seconds[CALLS / 10] / 1e9);
 	pool_free(pool);
 	free(a);
 	free(b);

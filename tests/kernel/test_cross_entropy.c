@@ -1,10 +1,17 @@
-/* test_cross_entropy.c - linear_cross_entropy.h against plain loops in float64, any number of tokens; a
- * token's gradient, and every sum over tokens, to the bit whatever the threads and slices.
+/* test_cross_entropy.c - linear_cross_entropy.h and cross_entropy.h against plain loops in float64, any number of
+ * tokens; a token's gradient, and every sum over tokens, to the bit whatever the threads and slices.
  */
 #include "linear_cross_entropy.h"
+#undef KERNEL
+#include "cross_entropy.h"
 
 #include "pool.h"
-#include "check.h"
+#include "elems.h"
+
+enum { HALF = ELEM_HALF(ELEM) };
+
+/* Kernels have a softmax to this part of it, in float32. */
+#define SOFTMAX_ERROR 2e-6
 
 typedef struct Run {
 	float *dx, *dw;
@@ -20,18 +27,27 @@ static int32_t *random_labels(size_t n)
 	return label;
 }
 
-/* The head on tokens t0 .. t0+n-1; dw starts from `dw`. */
-static void run(Run *r, float *x, float *w, int32_t *label, int64_t t0, int64_t n, int threads)
+static void call(RtKernel *kernel, void **arg, size_t n, int threads, size_t scratch)
 {
-	float *work = check_garbage((size_t)SLICE * LD + SLICE * 2);
-	void *arg[] = { x + t0 * D, w, label + t0, &r->loss, r->dx + t0 * D, r->dw, work };
-	RtEnv env = { .T = n };
-	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
-	RtCall call = { .arg = arg, .env = &env, .pool = pool };
+	RtEnv env = { .T = (int64_t)n };
+	RtPool *pool = pool_new(threads, scratch);
 
 	pool->poison = 1;
-	KERNEL(&call);
+	kernel(&(RtCall){ .arg = arg, .env = &env, .pool = pool });
 	pool_free(pool);
+}
+
+/* The head on tokens t0 .. t0+n-1; dw starts from `dw`. */
+static void run(Run *r, const float *x, const float *w, int32_t *label, size_t t0, size_t n, int threads)
+{
+	float *work = check_garbage((size_t)SLICE * LD + SLICE * 2);
+	void *arg[] = { elems_new(x + t0 * D, n * D, HALF), elems_new(w, V * D, HALF), label + t0, &r->loss,
+	                elems_new(r->dx + t0 * D, n * D, HALF), r->dw, work };
+
+	call(linear_cross_entropy, arg, n, threads, GEMM_SCRATCH);
+	elems_take(r->dx + t0 * D, arg[4], n * D, HALF);
+	free(arg[0]);
+	free(arg[1]);
 	free(work);
 }
 
@@ -46,64 +62,89 @@ static void free_run(Run *r)
 	free(r->dw);
 }
 
-/* p[v] = softmax of token t's logits; returns their logsumexp minus the label's logit. */
-static double softmax(const float *x, const float *w, int32_t label, double *p)
+/* Logits z[V] to their gradient, as kernels round it; returns the loss. */
+static double softmax(const double *z, int32_t label, Sum *dz)
 {
-	double most = -1e300, sum = 0, at = 0;
+	double most = -1e300, sum = 0;
 
+	for (int v = 0; v < V; v++)
+		most = z[v] > most ? z[v] : most;
+	for (int v = 0; v < V; v++)
+		sum += exp(z[v] - most);
 	for (int v = 0; v < V; v++) {
-		p[v] = 0;
-		for (int d = 0; d < D; d++)
-			p[v] += (double)x[d] * (double)w[v * D + d];
-		most = p[v] > most ? p[v] : most;
-		at = v == label ? p[v] : at;
+		double p = exp(z[v] - most) / sum;
+		dz[v] = round_about(p - (v == label), SOFTMAX_ERROR * p, HALF);
 	}
-	for (int v = 0; v < V; v++)
-		sum += exp(p[v] - most);
-	for (int v = 0; v < V; v++)
-		p[v] = exp(p[v] - most) / sum;
-	return log(sum) + most - at;
+	return log(sum) + most - z[label];
+}
+
+static void check_loss(double loss, double want)
+{
+	if (!(fabs(loss - want) <= 1e-6 * (1 + fabs(want))))
+		check_fail("loss", 0, loss, want);
+}
+
+/* The logits of a token, exact sums, rounded. */
+static void logits_of(double *z, const float *x, const float *w)
+{
+	for (int v = 0; v < V; v++) {
+		z[v] = 0;
+		for (int d = 0; d < D; d++)
+			z[v] += (double)x[d] * (double)w[v * D + d];
+		z[v] = nearest(z[v], HALF);
+	}
 }
 
 static void check_values_of(const Run *r, const float *x, const float *w, const int32_t *label, size_t n)
 {
-	double *dx = check_zeros(n * D), *dw = check_zeros(V * D), *p = check_zeros(V), loss = 0;
+	Sum *dx = sums_new(n * D), *dw = sums_new(V * D), *dz = sums_new(V);
+	double *z = check_zeros(V), loss = 0;
 
 	for (size_t t = 0; t < n; t++) {
 		if (label[t] < 0)
 			continue;
-		loss += softmax(x + t * D, w, label[t], p);
-		p[label[t]] -= 1;
+		logits_of(z, x + t * D, w);
+		loss += softmax(z, label[t], dz);
 		for (int v = 0; v < V; v++)
 			for (int d = 0; d < D; d++) {
-				dx[t * D + (size_t)d] += p[v] * (double)w[v * D + d];
-				dw[v * D + d] += p[v] * (double)x[t * D + (size_t)d];
+				sum_add(&dx[t * D + (size_t)d], dz[v], (double)w[v * D + d]);
+				sum_add(&dw[v * D + d], dz[v], (double)x[t * D + (size_t)d]);
 			}
 	}
-	if (fabs(r->loss - loss) > 1e-6 * (1 + fabs(loss)))
-		check_fail("loss", 0, r->loss, loss);
-	check_close("dx", r->dx, dx, n * D, 5e-6);
-	check_close("dw", r->dw, dw, V * D, 5e-6);
+	check_loss(r->loss, loss);
+	check_sums("dx", r->dx, dx, n * D, 5e-6, HALF);
+	check_sums("dw", r->dw, dw, V * D, 5e-6, 0);
 	free(dx);
 	free(dw);
-	free(p);
+	free(dz);
+	free(z);
 }
 
-static void test_tokens(int64_t n)
+/* Values of which products have exact sums in float32, so that it is known how a logit is rounded. */
+static float *coarse_values(size_t n, float range, float step)
 {
-	float *x = check_values((size_t)n * D, 1), *w = check_values(V * D, 0.2f);
-	int32_t *label = random_labels((size_t)n);
-	Run one = new_run((size_t)n), many = new_run((size_t)n), parts = new_run((size_t)n);
+	float *x = check_values(n, range);
+
+	for (size_t i = 0; i < n; i++)
+		x[i] = rintf(x[i] / step) * step;
+	return x;
+}
+
+static void test_tokens(size_t n)
+{
+	float *x = coarse_values(n * D, 1, 0.0625f), *w = coarse_values(V * D, 0.2f, 0.015625f);
+	int32_t *label = random_labels(n);
+	Run one = new_run(n), many = new_run(n), parts = new_run(n);
 
 	run(&one, x, w, label, 0, n, 1);
 	run(&many, x, w, label, 0, n, 3);
-	check_values_of(&one, x, w, label, (size_t)n);
-	check_bits("dx on three threads", many.dx, one.dx, (size_t)n * D);
+	check_values_of(&one, x, w, label, n);
+	check_bits("dx on three threads", many.dx, one.dx, n * D);
 	check_bits("dw on three threads", many.dw, one.dw, V * D);
 	if (ACC) {
 		run(&parts, x, w, label, 0, n / 3, 1);
 		run(&parts, x, w, label, n / 3, n - n / 3, 1);
-		check_bits("dx in two calls", parts.dx, one.dx, (size_t)n * D);
+		check_bits("dx in two calls", parts.dx, one.dx, n * D);
 		check_bits("dw in two calls", parts.dw, one.dw, V * D);
 	}
 	free_run(&one);
@@ -114,12 +155,40 @@ static void test_tokens(int64_t n)
 	free(label);
 }
 
+/* Logits that are given. */
+static void test_logits(size_t n, int threads)
+{
+	float *z = elems_values(n * V, 6, HALF), *dz = check_garbage(n * V);
+	int32_t *label = random_labels(n);
+	double loss = -1, want_loss = 0, *row = check_zeros(V), *work = check_zeros(n);
+	Sum *want = sums_new(n * V);
+	void *arg[] = { elems_new(z, n * V, HALF), label, &loss, elems_new(dz, n * V, HALF), work };
+
+	for (size_t t = 0; t < n; t++) {
+		for (int v = 0; v < V; v++)
+			row[v] = (double)z[t * V + (size_t)v];
+		want_loss += label[t] < 0 ? 0 : softmax(row, label[t], want + t * V);
+	}
+	call(cross_entropy, arg, n, threads, SCRATCH_BYTES);
+	elems_take(dz, arg[3], n * V, HALF);
+	check_loss(loss, want_loss);
+	check_sums("dlogits", dz, want, n * V, HALF ? 0 : 1e-6, HALF);
+	free(arg[0]);
+	free(z);
+	free(dz);
+	free(label);
+	free(row);
+	free(work);
+	free(want);
+}
+
 int main(void)
 {
-	test_tokens(0);
-	test_tokens(1);
-	test_tokens(37);
-	test_tokens(SLICE);
-	test_tokens(2 * SLICE + 5);
+	const size_t n[] = { 0, 1, 37, SLICE, 2 * SLICE + 5 };
+
+	for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+		test_tokens(n[i]);
+		test_logits(n[i], 1 + (int)i % 3);
+	}
 	return check_done("test_cross_entropy");
 }

@@ -1,10 +1,11 @@
-/* test_gemm.c - gemm.h against one chain of fused multiply-adds per element, to the bit: with any number
- * of rows, threads and groups. One variant per executable: macros from a line of variants_gemm.txt.
+/* test_gemm.c - gemm.h against one chain of fused multiply-adds per element, rounded once where c is bf16, to the
+ * bit: with any number of rows, threads and groups. One variant per executable: macros from a line of
+ * variants_gemm.txt.
  */
 #include "gemm.h"
 
 #include "pool.h"
-#include "check.h"
+#include "elems.h"
 
 #if FORM == 2
 enum { INNER_A = M, INNER_B = N };
@@ -20,6 +21,7 @@ enum { INNER_A = K, INNER_B = N };
 #endif
 
 enum { STACK = GROUPS ? GROUPS : 1, PAD = 64 };
+enum { HALF_A = ELEM_HALF(A_ELEM), HALF_B = ELEM_HALF(B_ELEM), HALF_C = ELEM_HALF(C_ELEM) };
 
 /* Element (i, j) of product e: k terms from `start`. a and b step by sa and sb. */
 static float chain(float start, int64_t k, const float *a, int64_t sa, const float *b, int64_t sb)
@@ -60,36 +62,45 @@ static void split_rows(int32_t *group, int64_t rows, int skewed)
 	}
 }
 
+/* c against the sums that `want` holds. */
+static void check_product(const float *c, float *want, size_t n)
+{
+#if EXACT
+	elems_round(want, n, HALF_C);
+	check_bits("product", c, want, n);
+#else
+	Sum *sum = sums_new(n + PAD);
+	for (size_t i = 0; i < n; i++)
+		sum[i].value = (double)want[i];
+	check_sums("product", c, sum, n, 2e-6, HALF_C);
+	free(sum);
+#endif
+}
+
 static void test_rows(int64_t rows, int threads, int skewed)
 {
 	size_t na = (size_t)(rows * INNER_A), nb = (size_t)(FORM == 2 ? rows * N : (int64_t)STACK * N * INNER_A);
 	size_t nc = (size_t)(FORM == 2 ? (int64_t)STACK * INNER_A * N : rows * N);
-	float *a = check_values(na, 1), *b = check_values(nb, 1), *was = check_values(nc + PAD, 1);
+	float *a = elems_values(na, 1, HALF_A), *b = elems_values(nb, 1, HALF_B), *was = elems_values(nc + PAD, 1, HALF_C);
 	float *c = malloc((nc + PAD) * 4), *want = malloc((nc + PAD) * 4);
 	int32_t group[STACK + 1];
-	void *arg[] = { a, b, c };
+	void *arg[] = { elems_new(a, na, HALF_A), elems_new(b, nb, HALF_B), elems_new(was, nc + PAD, HALF_C) };
 	RtEnv env = { .T = rows, .R = rows, .group = group };
 	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
 	RtCall call = { .arg = arg, .env = &env, .pool = pool };
 
 	pool->poison = 1;
 	split_rows(group, rows, skewed);
-	memcpy(c, was, (nc + PAD) * 4);
 	memcpy(want, was, (nc + PAD) * 4);
 	for (int e = 0; e < STACK; e++)
 		reference(want, was, a, b, group, e);
 	KERNEL(&call);
-#if EXACT
-	check_bits("product", c, want, nc);
-#else
-	double *exact = check_zeros(nc);
-	for (size_t i = 0; i < nc; i++)
-		exact[i] = (double)want[i];
-	check_close("product", c, exact, nc, 2e-6);
-	free(exact);
-#endif
+	elems_take(c, arg[2], nc + PAD, HALF_C);
+	check_product(c, want, nc);
 	check_bits("what lies behind the result", c + nc, was + nc, PAD);
 	pool_free(pool);
+	free(arg[0]);
+	free(arg[1]);
 	free(a);
 	free(b);
 	free(was);

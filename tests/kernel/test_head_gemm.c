@@ -1,8 +1,10 @@
-/* test_head_gemm.c - head_gemm.h against one chain of fused multiply-adds per element. */
+/* test_head_gemm.c - head_gemm.h against one chain of fused multiply-adds per element, rounded once where c is bf16. */
 #include "head_gemm.h"
 
 #include "pool.h"
-#include "check.h"
+#include "elems.h"
+
+enum { HALF_A = ELEM_HALF(A_ELEM), HALF_B = ELEM_HALF(B_ELEM), HALF_C = ELEM_HALF(C_ELEM) };
 
 /* Sizes of a: rows of it have INNER floats per head, those of b (one per token in form 2) OTHER. */
 enum { INNER = FORM == 2 ? J : K };
@@ -33,41 +35,43 @@ static float over_tokens(const float *a, const float *b, int64_t T, int h, int j
 	return sum;
 }
 
-static void reference(double *want, const float *a, const float *b, const float *was, int64_t T)
+static void reference(Sum *want, const float *a, const float *b, const float *was, int64_t T)
 {
 	if (FORM == 2) {
 		for (int h = 0; h < HEADS; h++)
 			for (int j = 0; j < J; j++)
 				for (int k = 0; k < K; k++) {
 					int64_t at = ((int64_t)h * J + j) * K + k;
-					want[at] = (double)over_tokens(a, b, T, h, j, k, ACC ? was[at] : 0);
+					want[at].value = (double)over_tokens(a, b, T, h, j, k, ACC ? was[at] : 0);
 				}
 		return;
 	}
 	for (int64_t t = 0; t < T; t++)
 		for (int h = 0; h < HEADS; h++)
 			for (int j = 0; j < J; j++)
-				want[(t * HEADS + h) * J + j] = (double)product(a, b, t, h, j);
+				want[(t * HEADS + h) * J + j].value = (double)product(a, b, t, h, j);
 }
 
 static void test_tokens(int64_t T, int threads)
 {
-	size_t rows = (size_t)T * HEADS, nc = FORM == 2 ? (size_t)HEADS * J * K : rows * J;
-	float *a = check_values(rows * INNER, 1);
-	float *b = check_values(FORM == 2 ? rows * K : (size_t)HEADS * J * K, 1), *c = check_values(nc, 1);
-	float *was = check_values(nc, 1);
-	double *want = check_zeros(nc);
-	void *arg[] = { a, b, c };
+	size_t rows = (size_t)T * HEADS, na = rows * INNER, nb = FORM == 2 ? rows * K : (size_t)HEADS * J * K;
+	size_t nc = FORM == 2 ? (size_t)HEADS * J * K : rows * J;
+	float *a = elems_values(na, 1, HALF_A), *b = elems_values(nb, 1, HALF_B);
+	float *was = elems_values(nc, 1, HALF_C), *c = check_garbage(nc);
+	Sum *want = sums_new(nc);
+	void *arg[] = { elems_new(a, na, HALF_A), elems_new(b, nb, HALF_B), elems_new(was, nc, HALF_C) };
 	RtEnv env = { .T = T };
 	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
 	RtCall call = { .arg = arg, .env = &env, .pool = pool };
 
 	pool->poison = 1;
-	memcpy(c, was, nc * 4);
 	reference(want, a, b, was, T);
 	KERNEL(&call);
-	check_close("product per head", c, want, nc, 1e-6);
+	elems_take(c, arg[2], nc, HALF_C);
+	check_sums("product per head", c, want, nc, 1e-6, HALF_C);
 	pool_free(pool);
+	free(arg[0]);
+	free(arg[1]);
 	free(a);
 	free(b);
 	free(c);

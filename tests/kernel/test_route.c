@@ -10,7 +10,9 @@
 #include "embedding_grad.h"
 
 #include "pool.h"
-#include "check.h"
+#include "elems.h"
+
+enum { HALF = ELEM_HALF(ELEM) };
 
 /* What the id list of one token must be: rank every expert of a kept group by (score, index). */
 static void naive_top_k(const float *x, int32_t *ids)
@@ -85,27 +87,28 @@ static void test_top_k(int64_t T, int ties)
 static void test_embedding(int64_t T, int threads)
 {
 	size_t n = (size_t)T * WIDTH, size = (size_t)VOCAB * WIDTH;
-	float *w = check_values(size, 1), *y = check_garbage(n), *dw = check_values(size, 1);
+	float *w = elems_values(size, 1, HALF), *y = check_garbage(n), *dw = check_values(size, 1);
 	float *want = malloc(size * sizeof *want);
+	void *table = elems_new(w, size, HALF), *rows = elems_new(y, n, HALF);
 	int32_t *tokens = calloc((size_t)T + 1, sizeof *tokens);
 	RtEnv env = { .T = T };
 	RtPool *pool = pool_new(threads, 64);
 
 	for (int64_t t = 0; t < T; t++)
 		tokens[t] = (int32_t)(check_random() % VOCAB);
-	embedding(&(RtCall){ .arg = (void *[]){ tokens, w, y }, .env = &env, .pool = pool });
+	for (size_t i = 0; i < size; i++)
+		want[i] = ACC ? dw[i] : 0;
+	embedding(&(RtCall){ .arg = (void *[]){ tokens, table, rows }, .env = &env, .pool = pool });
+	embedding_grad(&(RtCall){ .arg = (void *[]){ tokens, rows, dw }, .env = &env, .pool = pool });
+	elems_take(y, rows, n, HALF);
 	for (int64_t t = 0; t < T; t++)
 		check_bits("embedding", y + t * WIDTH, w + (int64_t)tokens[t] * WIDTH, WIDTH);
-
-	memcpy(want, dw, size * sizeof *want);
-	for (size_t i = 0; !ACC && i < size; i++)
-		want[i] = 0;
 	for (int64_t t = 0; t < T; t++)
 		for (int h = 0; tokens[t] != PADDING_IDX && h < WIDTH; h++)
 			want[(int64_t)tokens[t] * WIDTH + h] += y[t * WIDTH + h];
-	embedding_grad(&(RtCall){ .arg = (void *[]){ tokens, y, dw }, .env = &env, .pool = pool });
 	check_bits("embedding_grad", dw, want, size);
 	pool_free(pool);
+	free(table);
 	free(w);
 	free(y);
 	free(dw);
