@@ -20,8 +20,6 @@
  * bf16 is rounded once, from the whole sum, so its panels are as deep as the sum: the file says how deep
  * (GEMM_DEPTH). Such a result is not added to what c holds.
  *
- * A kernel may define GEMM_EPI(v, i, j) before including this file: the value stored for element
- * (i, j) whose sum is v; `gemm_ctx` (const RtCall *) is in scope.
  */
 #ifndef GLMC_GEMM_CORE_H
 #define GLMC_GEMM_CORE_H
@@ -123,68 +121,19 @@ static inline void gemm_fetch(GemmAhead *f)
 /* A panel of b at work: its columns j0 .. j0+nr-1, rows k0 .. k0+kn-1, packed. */
 typedef struct GemmPanel {
 	int64_t j0, nr, k0, kn;
-	int first, last;         /* part of the sum over k */
+	int first;               /* part of the sum over k */
 	const float *b;          /* the packed columns */
 	float *a;                /* rows of a tile, widened from bf16 */
 	const char *next;        /* where the next tile of c begins */
 	GemmAhead ahead;
 } GemmPanel;
 
-/* Vector v of a row of c of which `left` elements exist; the others are 0. */
-static inline __attribute__((always_inline)) Vf gemm_load(const float *from, int64_t left, int v)
+/* Rows of `width` bytes. Out of line: tiles are many. */
+static __attribute__((noinline)) void gemm_copy(char *to, int64_t to_stride, const char *from, int64_t from_stride,
+                                                int rows, int64_t width)
 {
-	float edge[VW] = {0};
-	if (!GEMM_RAGGED || left >= (v + 1) * VW)
-		return v_load(from + v * VW);
-	if (left > v * VW)
-		memcpy(edge, from + v * VW, (size_t)(left - v * VW) * 4);
-	return v_load(edge);
-}
-
-/* n elements to the ragged end of a row of c. */
-static __attribute__((noinline)) void gemm_put_edge(int half, void *c, const float *edge, int64_t n)
-{
-	for (int64_t j = 0; j < n; j++) {
-		if (half)
-			elem_put((bf16 *)c + j, edge[j]);
-		else
-			elem_put((float *)c + j, edge[j]);
-	}
-}
-
-/* The first n elements of a vector, to floats or rounded to bf16. */
-static inline __attribute__((always_inline)) void gemm_put(const int half, void *c, Vf sum, int64_t n)
-{
-	float edge[VW];
-	if (n < VW) {
-		v_store(edge, sum);
-		gemm_put_edge(half, c, edge, n);
-	} else if (half) {
-		v_store_bf16(c, sum);
-	} else {
-		v_store(c, sum);
-	}
-}
-
-/* Stores vector v of row i of the tile, through the epilogue when its sums are complete. */
-static inline __attribute__((always_inline)) void
-gemm_store(const Gemm *g, const RtCall *gemm_ctx, const GemmPanel *p, char *c, Vf sum, int64_t i, int v)
-{
-	const int64_t n = GEMM_RAGGED && p->nr - v * VW < VW ? p->nr - v * VW : VW;
-	const int half = GEMM_IS_HALF(g, GEMM_HALF_C);
-	(void)g;                 /* where which elements are bf16 is constant */
-	(void)gemm_ctx;
-	(void)i;
-#ifdef GEMM_EPI
-	if (p->last) {
-		float edge[VW];
-		v_store(edge, sum);
-		for (int64_t j = 0; j < n; j++)
-			edge[j] = GEMM_EPI(edge[j], i, p->j0 + v * VW + j);
-		sum = v_load(edge);
-	}
-#endif
-	gemm_put(half, c + v * VW * (half ? 2 : 4), sum, n);
+	for (int i = 0; i < rows; i++)
+		memcpy(to + i * to_stride, from + i * from_stride, (size_t)width);
 }
 
 /* s[mr][nv] += a b for k = 0 .. kn-1. Element (i, k) of a is a[i*si + k*sk]; rows of it are reached three
@@ -211,22 +160,28 @@ gemm_sum(Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t kn, const f
 	}
 }
 
-/* One tile: rows i0 .. i0+mr-1, nv vectors of columns. */
+/* One tile: rows i0 .. i0+mr-1, nv vectors of columns. Where c has fewer columns, it is built in `edge`. */
 static inline __attribute__((always_inline)) void
-gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const int nv, int64_t i0, GemmPanel *p)
+gemm_tile(const Gemm *g, const int form, const int mr, const int nv, int64_t i0, GemmPanel *p)
 {
 	const int half_a = GEMM_IS_HALF(g, GEMM_HALF_A), half_c = GEMM_IS_HALF(g, GEMM_HALF_C), size = half_c ? 2 : 4;
+	const int add = !half_c && (!p->first || g->acc), ragged = GEMM_RAGGED && p->nr < nv * VW;
 	const int64_t lda = !half_a ? g->lda : form == 2 ? GEMM_MR : p->kn;
-	const int64_t si = form == 2 ? 1 : lda, sk = form == 2 ? lda : 1;
+	const int64_t si = form == 2 ? 1 : lda, sk = form == 2 ? lda : 1, stride = g->ldc * size;
 	const float *a = half_a ? p->a : (const float *)g->a + i0 * si + p->k0 * sk;
-	char *c = gemm_c_at(g, i0 * g->ldc + p->j0);
+	char edge[GEMM_RAGGED ? GEMM_MR * GEMM_NR * 4 : 1];
+	char *c = gemm_c_at(g, i0 * g->ldc + p->j0), *to = ragged ? edge : c;
+	const int64_t ld = ragged ? GEMM_NR * size : stride;
 	Vf s[GEMM_MR][GEMM_NV];
+	if (ragged && add) {
+		memset(edge, 0, sizeof edge);
+		gemm_copy(edge, ld, c, stride, mr, p->nr * size);
+	}
 #pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++) {
-			const float *row = (const float *)(void *)(c + i * g->ldc * size);
-			s[i][v] = half_c || (p->first && !g->acc) ? v_set(0) : gemm_load(row, p->nr, v);
-			__builtin_prefetch(p->next + (i * g->ldc + v * VW) * size, 1, 3);
+			s[i][v] = add ? v_load((const float *)(void *)(to + i * ld) + v * VW) : v_set(0);
+			__builtin_prefetch(p->next + i * stride + v * VW * size, 1, 3);
 		}
 	for (int64_t k = 0; k < p->kn; k += GEMM_STEP) {
 		gemm_fetch(&p->ahead);
@@ -234,15 +189,21 @@ gemm_tile(const Gemm *g, const RtCall *ctx, const int form, const int mr, const 
 	}
 #pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
-		for (int v = 0; v < nv; v++)
-			gemm_store(g, ctx, p, c + i * g->ldc * size, s[i][v], i0 + i, v);
+		for (int v = 0; v < nv; v++) {
+			if (half_c)
+				v_store_bf16((bf16 *)(void *)(to + i * ld) + v * VW, s[i][v]);
+			else
+				v_store((float *)(void *)(to + i * ld) + v * VW, s[i][v]);
+		}
+	if (ragged)
+		gemm_copy(c, stride, edge, ld, mr, p->nr * size);
 }
 
 #define GEMM_CASE(r) \
-	case r: gemm_tile(g, ctx, form, r, nv, i0, p); break;
+	case r: gemm_tile(g, form, r, nv, i0, p); break;
 
 static inline __attribute__((always_inline)) void
-gemm_tiles(const Gemm *g, const RtCall *ctx, const int form, int64_t mr, const int nv, int64_t i0, GemmPanel *p)
+gemm_tiles(const Gemm *g, const int form, int64_t mr, const int nv, int64_t i0, GemmPanel *p)
 {
 	switch (mr) {
 		GEMM_CASE(1) GEMM_CASE(2) GEMM_CASE(3) GEMM_CASE(4) GEMM_CASE(5) GEMM_CASE(6)
@@ -253,13 +214,13 @@ gemm_tiles(const Gemm *g, const RtCall *ctx, const int form, int64_t mr, const i
 }
 
 /* Rows i0 .. i0+mr-1 of the panel. */
-static void gemm_rows(const Gemm *g, const RtCall *ctx, int64_t mr, int64_t i0, GemmPanel *p)
+static void gemm_rows(const Gemm *g, int64_t mr, int64_t i0, GemmPanel *p)
 {
 	const int form = GEMM_FORM_OF(g);
 	if (GEMM_NARROW && p->nr <= VW)
-		gemm_tiles(g, ctx, form, mr, 1, i0, p);
+		gemm_tiles(g, form, mr, 1, i0, p);
 	else
-		gemm_tiles(g, ctx, form, mr, 2, i0, p);
+		gemm_tiles(g, form, mr, 2, i0, p);
 }
 
 /* Columns j0 .. j0+nr-1 of rows k0 .. k0+kn-1 of b, row by row; missing columns are 0. */
@@ -312,23 +273,28 @@ static GemmAhead gemm_ahead(const Gemm *g, const GemmPanel *p, int64_t j, int64_
 	return (GemmAhead){gemm_b_at(g, at + kn * g->ldb), p->kn, (width + line - 1) / line, stride, 0};
 }
 
-/* Rows i0 .. i0+mr-1 of part k0 of a, widened: [mr][kn], or in form 2 [kn][GEMM_MR]. */
+/* Rows i0 .. i0+mr-1 of part k0 of a, widened: [mr][kn], or in form 2 [kn][GEMM_MR], where rows that follow
+ * come along: then their number is constant. */
 static void gemm_widen(const Gemm *g, const GemmPanel *p, int64_t mr, int64_t i0)
 {
-	const bf16 *a = g->a;
+	const bf16 *a = (const bf16 *)g->a + (GEMM_FORM_OF(g) == 2 ? p->k0 * g->lda + i0 : i0 * g->lda + p->k0);
 	if (GEMM_FORM_OF(g) == 2) {
-		for (int64_t k = 0; k < p->kn; k++)
+		const int whole = i0 + GEMM_MR <= g->m;
+		for (int64_t k = 0; whole && k < p->kn; k++)
+			for (int i = 0; i < GEMM_MR; i++)
+				p->a[k * GEMM_MR + i] = float_of(a[k * g->lda + i]);
+		for (int64_t k = 0; !whole && k < p->kn; k++)
 			for (int64_t i = 0; i < mr; i++)
-				p->a[k * GEMM_MR + i] = float_of(a[(p->k0 + k) * g->lda + i0 + i]);
+				p->a[k * GEMM_MR + i] = float_of(a[k * g->lda + i]);
 		return;
 	}
 	for (int64_t i = 0; i < mr; i++)
 		for (int64_t k = 0; k < p->kn; k++)
-			p->a[i * p->kn + k] = float_of(a[(i0 + i) * g->lda + p->k0 + k]);
+			p->a[i * p->kn + k] = float_of(a[i * g->lda + k]);
 }
 
 /* Columns j0 .. j1-1, packed side by side, of rows m0 .. m1-1. */
-static void gemm_block(const Gemm *g, const RtCall *ctx, GemmPanel *p, int64_t j0, int64_t j1, int64_t m0,
+static void gemm_block(const Gemm *g, GemmPanel *p, int64_t j0, int64_t j1, int64_t m0,
                        int64_t m1, const float *packed)
 {
 	int64_t tiles = (m1 - m0 + GEMM_MR - 1) / GEMM_MR;
@@ -340,14 +306,14 @@ static void gemm_block(const Gemm *g, const RtCall *ctx, GemmPanel *p, int64_t j
 		for (p->j0 = j0; p->j0 < j1; p->j0 += GEMM_NR, p->b += p->kn * GEMM_NR) {
 			p->nr = j1 - p->j0 < GEMM_NR ? j1 - p->j0 : GEMM_NR;
 			p->next = gemm_c_at(g, p->j0 + GEMM_NR < j1 ? i * g->ldc + p->j0 + GEMM_NR : (i + mr) * g->ldc + j0);
-			gemm_rows(g, ctx, mr, i, p);
+			gemm_rows(g, mr, i, p);
 		}
 		i += mr;
 	}
 }
 
 /* The result at columns j0 .. j1-1 of rows m0 .. m1-1: as many columns at a time as scratch holds. */
-static void gemm_part(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t j1, int64_t m0, int64_t m1,
+static void gemm_part(const Gemm *g, int64_t j0, int64_t j1, int64_t m0, int64_t m1,
                       float *scratch)
 {
 	GemmPanel p = {.first = 1, .a = scratch + GEMM_KC * GEMM_NR};
@@ -355,14 +321,13 @@ static void gemm_part(const Gemm *g, const RtCall *ctx, int64_t j0, int64_t j1, 
 		memset(gemm_c_at(g, i * g->ldc + j0), 0, (size_t)(gemm_c_at(g, j1) - gemm_c_at(g, j0)));
 	for (; p.k0 < g->k; p.k0 += GEMM_KC, p.first = 0) {
 		p.kn = g->k - p.k0 < GEMM_KC ? g->k - p.k0 : GEMM_KC;
-		p.last = p.k0 + p.kn == g->k;
 		int64_t width = GEMM_KC / p.kn * GEMM_NR;
 		for (int64_t j = j0; j < j1; j += width) {
 			int64_t end = j + width < j1 ? j + width : j1;
 			p.ahead = gemm_ahead(g, &p, j, end - j, j0, j1);
 			for (int64_t at = j; at < end; at += GEMM_NR)
 				gemm_pack(g, at, end - at < GEMM_NR ? end - at : GEMM_NR, p.k0, p.kn, scratch + (at - j) * p.kn);
-			gemm_block(g, ctx, &p, j, end, m0, m1, scratch);
+			gemm_block(g, &p, j, end, m0, m1, scratch);
 		}
 	}
 }
@@ -388,7 +353,7 @@ static void gemm_job(void *arg, int64_t job, int thread)
 		int64_t m0 = g.m * block / w->blocks, m1 = g.m * (block + 1) / w->blocks;
 		int64_t j1 = (panel + next - at) * GEMM_NR < g.n ? (panel + next - at) * GEMM_NR : g.n;
 		if (m0 < m1)
-			gemm_part(&g, w->ctx, panel * GEMM_NR, j1, m0, m1, rt_scratch(w->ctx->pool, thread));
+			gemm_part(&g, panel * GEMM_NR, j1, m0, m1, rt_scratch(w->ctx->pool, thread));
 	}
 }
 
