@@ -18,4 +18,4 @@ if ! command -v nvdisasm >/dev/null && [ ! -d "$root/build/pypi" ]; then
 fi
 cmake -S "$root" -B "$root/build" -DTEST_ALL_LAYOUTS=$all >/dev/null
 cmake --build "$root/build" -j "$(nproc)"
-ctest --test-dir "$root/build" --output-on-failure "$@"
+ctest --test-dir "$root/build" -j "$(nproc)" --output-on-failure "$@"
