@@ -79,8 +79,8 @@ class Target:
 
 
 class Host(Target):
-    def __init__(self, build, work, storage):
-        super().__init__(build, work, f"host-{storage}", "mpi", storage)
+    def __init__(self, build, work, storage, pp=2, ep=2):
+        super().__init__(build, work, f"host-{storage}-{pp}", "mpi", storage, pp, ep)
 
     def train(self, steps, dump, *args):
         run([os.path.join(self.build, "glmc"), "run", "build", "--steps", str(steps), "--dump-step", str(dump),

@@ -22,8 +22,8 @@ def training(build, folder):
     work = os.path.join(folder, "work")
     os.makedirs(work, exist_ok=True)
     write_rows(os.path.join(work, "rows.jsonl"))
-    losses = Host(build, work, "host", "gloo", "float32", 1, 1).train(STEPS, 0, "--record-selections", "../chosen")
-    cuda = Target(build, work, "cuda", "nccl", "bfloat16", 1, 1)
+    losses = Host(build, work, "float32", 1, 1).train(STEPS, 0, "--record-selections", "../chosen")
+    cuda = Target(build, work, "cuda", "nccl", "float32", 1, 1)
     rank = os.path.join(cuda.work, "build", "rank-000")
     if not os.path.exists(rank):
         raise Failure("no rank was written: NVRTC is missing")
