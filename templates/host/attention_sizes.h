@@ -2,7 +2,8 @@
  *
  * HEADS (N) heads of the queries, KV_HEADS (G, a divisor of N) of keys and values; HEAD_DIM (H) and
  * V_DIM (HV) their widths; SCALE of the scores; SELW words of a row of the selection, 0 when there
- * is none; ELEM, float or bf16, the elements of all but lse; GATHER 1 to gather the selected keys of each query instead of masking the others.
+ * is none; ELEM, float or bf16, the elements of all but lse; GATHER 1 to gather the selected keys of each
+ * query instead of masking the others.
  */
 #ifndef GLMC_ATTENTION_SIZES_H
 #define GLMC_ATTENTION_SIZES_H

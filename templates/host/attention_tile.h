@@ -13,8 +13,8 @@
  * Blocks of K and V are copied to dense scratch with rows padded to 16 floats and with zero rows
  * up to a multiple of AT_ROWS, so no product has a ragged edge. Arrays outside have elements of ELEM, float
  * or bf16; everything here is float32, but where ELEM is bf16, P and dS are rounded to it before they
- * are multiplied, as tensor cores need them; one accumulator per element, reduction index ascending, so a result depends neither on its place in
- * a tile nor on the vector width. Softmax runs on base-2 exponents: the factor
+ * are multiplied, as tensor cores need them. There is one accumulator per element, reduction index ascending, so
+ * a result depends neither on its place in a tile nor on the vector width. Softmax runs on base-2 exponents: the factor
  * scale * log2(e) is folded into the packed queries.
  *
  * Reference: Dao, FlashAttention-2 (2023), for the recurrence; the layout is ours.

@@ -1,9 +1,9 @@
 /* bench_attention.c - GFLOP/s of attention, its gradient and key selection, on 1 and 2 threads.
  *
  * Sizes and ELEM by macros as in the tests; by default 8 heads of 64, no selection for attention, and an
- * indexer of 8 heads of 32 with the best 128 keys, which is not run when ELEM is given: it is of float32. Counts useful work only: over the causal
- * triangle (with GATHER: the SELECTED keys of a query), 2 (H + HV) flops per pair and head forward,
- * 2 (3 H + 2 HV) backward, 2 J H for the indexer. Prints the best of a few runs; asserts nothing.
+ * indexer of 8 heads of 32 with the best 128 keys, which is of float32: not run when ELEM is given. Counts useful
+ * work only: over the causal triangle (with GATHER: the SELECTED keys of a query), 2 (H + HV) flops per pair and head
+ * forward, 2 (3 H + 2 HV) backward, 2 J H for the indexer. Prints the best of a few runs; asserts nothing.
  */
 #include <time.h>
 

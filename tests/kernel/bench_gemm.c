@@ -78,7 +78,8 @@ int main(void)
 	}
 	qsort(seconds, CALLS, sizeof *seconds, by_size);
 	printf("form %d rows %d n %d k %d groups %d acc %d bytes %d %d %d threads %d: %.1f GFLOP/s\n", FORM, ROWS, N,
-	       (int)inner, GROUPS, ACC, (int)sizeof *a, (int)sizeof *b, (int)sizeof *c, THREADS, 2.0 * ROWS * N * (double)inner / seconds[CALLS / 10] / 1e9);
+	       (int)inner, GROUPS, ACC, (int)sizeof *a, (int)sizeof *b, (int)sizeof *c, THREADS,
+	       2.0 * ROWS * N * (double)inner / seconds[CALLS / 10] / 1e9);
 	pool_free(pool);
 	free(a);
 	free(b);
