@@ -37,7 +37,8 @@ static uint64_t most_rows(const RtProg *p)
 RtOwn rt_own(const RtProg *p)
 {
 	RtOwn o = {0};
-	uint64_t end = (p->own + ALIGN - 1) / ALIGN * ALIGN, e = (uint64_t)p->experts_max, xchs = (uint64_t)p->xchs, mbs = (uint64_t)p->microbatches;
+	uint64_t end = (p->own + ALIGN - 1) / ALIGN * ALIGN;
+	uint64_t e = (uint64_t)p->experts_max, xchs = (uint64_t)p->xchs, mbs = (uint64_t)p->microbatches;
 	int times = p->nkernel ? p->kernels[p->k_sumsq].times : 0;
 	o.square_blocks = times > 0 ? times : 1;
 	o.rounds_max = p->rows_max ? (p->slots_max * p->ep + p->rows_max - 1) / p->rows_max : 0;

@@ -156,8 +156,9 @@ static bool instr_fits(const RtProg *p, const RtInstr *i)
 	for (int k = 0; k < i->narg; k++)
 		if (i->arg[k] > p->arena_bytes)
 			return false;
-	return i->narg <= RT_MAX_ARGS && i->kernel < p->nkernel && i->mb >= -1 && i->mb < p->microbatches && i->bal >= -1 && i->bal < p->nbalance &&
-	       i->stream >= 0 && (i->stream == 0 || i->stream < p->streams) && operands_fit(p, i);
+	return i->narg <= RT_MAX_ARGS && i->kernel < p->nkernel && i->mb >= -1 && i->mb < p->microbatches &&
+	       i->bal >= -1 && i->bal < p->nbalance && i->stream >= 0 && (i->stream == 0 || i->stream < p->streams) &&
+	       operands_fit(p, i);
 }
 
 static bool check_buffers(const RtProg *p, char *err)
