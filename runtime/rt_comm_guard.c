@@ -3,27 +3,20 @@
 #include "rt_comm_int.h"
 
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "rt_clock.h"
 #include "rt_message.h"
 
 /* For the signal handler alone: set once, before the handler is installed. */
 static const RtCommBase *volatile caught;
-
-double rt_comm_now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void *guard(void *arg)
 {
 	RtCommBase *b = arg;
 	while (!atomic_load(&b->stop)) {
 		long long at = atomic_load(&b->deadline);
-		if (at && (long long)rt_comm_now() > at) {
+		if (at && (long long)rt_now() > at) {
 			rt_say(b->rank, "%s does not return from instruction %d (%s), ending", b->library, b->instr,
 			       rt_comm_doing(b));
 			_exit(RT_ECOMM);
@@ -47,7 +40,7 @@ void rt_comm_guard_stop(RtCommBase *b)
 
 void rt_comm_deadline(RtCommBase *b, double seconds)
 {
-	atomic_store(&b->deadline, (long long)(rt_comm_now() + seconds));
+	atomic_store(&b->deadline, (long long)(rt_now() + seconds));
 }
 
 void rt_comm_no_deadline(RtCommBase *b)

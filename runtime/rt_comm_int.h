@@ -33,7 +33,6 @@ void rt_comm_waiting(const RtCommBase *b, int group, int peer, char *out, size_t
 const char *rt_comm_doing(const RtCommBase *b);
 
 /* rt_comm_guard.c */
-double rt_comm_now(void);        /* seconds of a clock that only goes forward */
 /* Starts the thread that ends this process at the deadline. */
 void rt_comm_guard(RtCommBase *b);
 void rt_comm_guard_stop(RtCommBase *b);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "rt_clock.h"
 #include "rt_comm_int.h"
 #include "rt_message.h"
 
@@ -52,7 +53,7 @@ static void listen(RtComm *c)
 		if (!there)
 			return;
 		MPI_Recv(&instr, 1, MPI_INT, from.MPI_SOURCE, 0, c->talk, MPI_STATUS_IGNORE);
-		c->heard[from.MPI_SOURCE] = (Heard){instr, rt_comm_now()};
+		c->heard[from.MPI_SOURCE] = (Heard){instr, rt_now()};
 	}
 }
 
@@ -72,7 +73,7 @@ static void tell(RtComm *c)
 static bool was_heard(RtComm *c, int rank, double within, int *instr)
 {
 	*instr = c->heard[rank].instr;
-	return c->heard[rank].when > 0 && rt_comm_now() - c->heard[rank].when < within;
+	return c->heard[rank].when > 0 && rt_now() - c->heard[rank].when < within;
 }
 
 static _Noreturn void timed_out(RtComm *c)
@@ -90,7 +91,7 @@ typedef struct Wait {
 /* Called again and again while nothing comes: on a busy machine a poll may be milliseconds after the last one. */
 static void watch(RtComm *c, Wait *w)
 {
-	double t = rt_comm_now();
+	double t = rt_now();
 	if (w->begin == 0) {
 		w->begin = t;
 		w->next_tell = t + c->base.timeout / 2;

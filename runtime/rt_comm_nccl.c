@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "rt_clock.h"
 #include "rt_comm_int.h"
 #include "rt_flight.h"
 #include "rt_keys.h"
@@ -120,7 +121,7 @@ static void ask_for_errors(RtComm *c)
 static void idle(Rt *rt, bool first)
 {
 	RtComm *c = rt->comm;
-	double t = rt_comm_now();
+	double t = rt_now();
 	if (first)
 		c->moved = t;
 	if (t - c->asked < ASK)

@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "rt_clock.h"
 #include "rt_meet.h"
 
 enum { MAGIC = 0x474C4D43, VERSION = 1, EXIT_COMM = 5 };
@@ -61,20 +61,13 @@ struct RtMeet {
 	Heard *heard;            /* [world] */
 };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- bytes with a deadline ---- */
 
 static bool ready(int fd, short what, double deadline)
 {
 	struct pollfd p = {.fd = fd, .events = what};
 	for (;;) {
-		double left = deadline - now();
+		double left = deadline - rt_now();
 		int r = poll(&p, 1, left > 0 ? (int)(left * 1000) + 1 : 0);
 		if (r > 0)
 			return true;
@@ -160,7 +153,7 @@ static bool take_one(RtMeet *m, int fd, char *err, size_t size)
 {
 	Hello h;
 	Answer a = {.magic = MAGIC, .ok = 1};
-	double soon = now() + 5;
+	double soon = rt_now() + 5;
 	if (!recv_all(fd, &h, sizeof h, soon) || h.magic != MAGIC) {
 		close(fd);
 		return true;
@@ -233,7 +226,7 @@ static int connect_once(const RtMeetOptions *o)
 static int connect_until(const RtMeetOptions *o, double deadline)
 {
 	int fd, pause = 20000;
-	while ((fd = connect_once(o)) < 0 && now() < deadline) {
+	while ((fd = connect_once(o)) < 0 && rt_now() < deadline) {
 		usleep((useconds_t)pause);
 		pause = pause < 500000 ? pause * 2 : pause;
 	}
@@ -287,7 +280,7 @@ static void free_meet(RtMeet *m)
 
 RtMeet *rt_meet(const RtMeetOptions *o, void *data, size_t bytes, char *err, size_t size)
 {
-	double deadline = now() + o->seconds;
+	double deadline = rt_now() + o->seconds;
 	RtMeet *m = calloc(1, sizeof *m);
 	if (!m)
 		return NULL;
@@ -310,7 +303,7 @@ RtMeet *rt_meet(const RtMeetOptions *o, void *data, size_t bytes, char *err, siz
 
 static void tell_others(RtMeet *m, News n)
 {
-	double soon = now() + 2;
+	double soon = rt_now() + 2;
 	pthread_mutex_lock(&m->lock);
 	for (int i = 0; i < m->npeer; i++)
 		if (m->peer[i] >= 0 && (m->o.rank || i != n.rank) && !m->left[i])
@@ -321,7 +314,7 @@ static void tell_others(RtMeet *m, News n)
 static void note(RtMeet *m, News n)
 {
 	pthread_mutex_lock(&m->lock);
-	m->heard[n.rank] = (Heard){now(), n.instr};
+	m->heard[n.rank] = (Heard){rt_now(), n.instr};
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -329,7 +322,7 @@ static void note(RtMeet *m, News n)
 static void hear(RtMeet *m, int i)
 {
 	News n = {0};
-	bool closed = !recv_all(m->peer[i], &n, sizeof n, now() + 2);
+	bool closed = !recv_all(m->peer[i], &n, sizeof n, rt_now() + 2);
 	if (!closed && n.kind == NEWS_LEAVES) {
 		m->left[i] = true;
 		return;
@@ -388,7 +381,7 @@ double rt_meet_heard(RtMeet *m, int rank, int *instr)
 	Heard h = m->heard[rank];
 	pthread_mutex_unlock(&m->lock);
 	*instr = h.instr;
-	return now() - h.when;
+	return rt_now() - h.when;
 }
 
 void rt_meet_end(RtMeet *m, int status)

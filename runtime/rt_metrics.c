@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "rt_clock.h"
 #include "rt_int.h"
 #include "rt_keys.h"
 
@@ -28,13 +29,6 @@ static void make_folder(const char *path)
 	mkdir(copy, 0777);
 }
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void rt_metrics_open(Rt *rt)
 {
 	char name[4096];
@@ -50,7 +44,7 @@ void rt_metrics_open(Rt *rt)
 
 void rt_metrics_start(Rt *rt)
 {
-	rt->last_time = now();
+	rt->last_time = rt_now();
 }
 
 static void timestamp(char out[80])
@@ -73,7 +67,7 @@ static double peak_flops(const Rt *rt)
 void rt_metrics_step(Rt *rt, double loss, double norm, int64_t label_tokens, int64_t tokens,
                      int64_t all_tokens)
 {
-	double end = now(), seconds = end - rt->last_time, peak = peak_flops(rt);
+	double end = rt_now(), seconds = end - rt->last_time, peak = peak_flops(rt);
 	rt->last_time = end;
 	if (rt->rank != 0)
 		return;

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "rt_clock.h"
 #include "rt_message.h"
 
 typedef struct Account {
@@ -24,13 +24,6 @@ struct RtProfile {
 };
 
 enum { OPS = RT_WAIT + 1 };
-
-static double now(const RtProfile *f)
-{
-	struct timespec t;
-	clock_gettime(f->clock, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 RtProfile *rt_profile_new(const RtProg *p)
 {
@@ -55,7 +48,7 @@ RtSpan rt_profile_begin(RtProfile *f)
 {
 	RtSpan s = {0, 0};
 	if (f) {
-		s = (RtSpan){now(f), f->nested};
+		s = (RtSpan){rt_clock(f->clock), f->nested};
 		f->nested = 0;
 	}
 	return s;
@@ -65,7 +58,7 @@ void rt_profile_end(RtProfile *f, RtSpan s, int kernel, RtOp op)
 {
 	if (!f)
 		return;
-	double seconds = now(f) - s.begin;
+	double seconds = rt_clock(f->clock) - s.begin;
 	Account *a = &f->account[kernel >= 0 ? kernel : f->kernels + (int)op];
 	a->seconds += seconds - f->nested;
 	a->calls++;
@@ -80,7 +73,7 @@ void rt_profile_step(RtProfile *f)
 		f->account[i].seconds = 0;
 		f->account[i].calls = 0;
 	}
-	f->begin = now(f);
+	f->begin = rt_clock(f->clock);
 }
 
 static int by_time(const void *a, const void *b)
@@ -93,7 +86,7 @@ void rt_profile_print(RtProfile *f, int rank)
 {
 	if (!f || !f->steps)
 		return;
-	double total = now(f) - f->begin, steps = (double)(f->steps > 1 ? f->steps - 1 : 1), rest = total;
+	double total = rt_clock(f->clock) - f->begin, steps = (double)(f->steps > 1 ? f->steps - 1 : 1), rest = total;
 	qsort(f->account, (size_t)f->n, sizeof *f->account, by_time);
 	rt_say(rank, "%.2f ms a step", total / steps * 1e3);
 	for (int i = 0; i < f->n && f->account[i].calls; i++) {
