@@ -47,6 +47,8 @@ static bool check_problems(Comp *c)
 		if (!told)
 			diag_error(c->diag, p->span, "%s", p->text);
 	}
+	if (c->kernels.problems.n)
+		diag_help(c->diag, "change that in the model or its config, or build with --target host, which takes any");
 	return c->kernels.problems.n == 0;
 }
 

@@ -36,6 +36,7 @@ static const char *elem_name(DType t)
 void sel_elem(Maker *m, DType t)
 {
 	text_add(&m->t, "#define ELEM %s\n", elem_name(t));
+	vec_push(m->a, &m->defines, ((Define){"ELEM_BYTES", (int64_t)dtype_size(t)}));
 }
 
 /* The elements of a product's operands and result. */
@@ -322,5 +323,7 @@ uint32_t template_add(KernelSet *ks, const FnOptions *o, const char *base, const
 	text_add(&m.t, "%s", macros);
 	sel_finish(&m, &out, base, base, "SCRATCH_BYTES");
 	text_free(&m.t);
+	if (out.error)
+		vec_push(ks->arena, &ks->problems, ((Problem){.text = out.error}));
 	return kernel_of_step(ks, &out.v.v[0], NULL, "");
 }

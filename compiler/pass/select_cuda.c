@@ -1,7 +1,8 @@
 /* select_cuda.c - what the cuda target runs for an operator: products of cuBLASLt where they are
  * dense, templates that say in their heads how they are launched, and sequences of both.
  *
- * Sizes that do not tile are not padded: rows and columns of weights are multiples of TILE.
+ * Sizes that do not tile are rejected, not padded: sides of weights are multiples of TILE, and a head says what its
+ * template takes (`@need`).
  */
 #include <string.h>
 
@@ -10,6 +11,7 @@
 
 enum {
 	TILE = 16,
+	BLOCK_SHARED = 232448,   /* bytes of shared memory that a block can have */
 	HEAD_TOKENS = 2048       /* tokens whose logits exist at a time */
 };
 
@@ -24,6 +26,10 @@ static void add_parts(Maker *m, TemplateSteps *out, const char *text, const char
 		TemplateHead h = template_head(m->a, m->k.file, text, &m->defines);
 		m->defines.n--;
 		parts = h.parts;
+		if (h.launch.shared > BLOCK_SHARED && !h.error)
+			h.error = arena_printf(m->a, "%s needs %d bytes of shared memory for these sizes, a block has %d", stem,
+			                       h.launch.shared, BLOCK_SHARED);
+		out->error = out->error ? out->error : h.error;
 		TemplateStep s = m->k;
 		h.launch.choice = part + 1 == parts ? m->k.launch.choice : 0;
 		h.launch.choice_bytes = part + 1 == parts ? m->k.launch.choice_bytes : 0;
@@ -79,12 +85,19 @@ TemplateStep template_columns(Arena *a, const FnOptions *o, int64_t width, int64
 
 /* ---- products ---- */
 
-static const char *check_tiles(Maker *m, int64_t n, int64_t k)
+static const char *side(Maker *m, const Dim *d)
 {
-	if (n % TILE == 0 && k % TILE == 0)
+	return d->name ? arena_printf(m->a, "%s = %lld", d->name, (long long)d->n) : arena_printf(m->a, "%lld", (long long)d->n);
+}
+
+/* The sides of a weight, or of its gradient. */
+static const char *check_tiles(Maker *m, const Type *w)
+{
+	const Dim *rows = &w->dim[w->rank - 2], *cols = &w->dim[w->rank - 1];
+	if (rows->n % TILE == 0 && cols->n % TILE == 0)
 		return NULL;
-	return arena_printf(m->a, "the cuda target multiplies matrices whose sides are multiples of %d, this weight is "
-	                    "%lld x %lld", TILE, (long long)n, (long long)k);
+	return arena_printf(m->a, "the cuda target multiplies by weights whose sides are multiples of %d, this one is [%s, %s]",
+	                    TILE, side(m, rows), side(m, cols));
 }
 
 static BufRows rows_of(const Type *t)
@@ -117,7 +130,7 @@ static void make_product(Maker *m, TemplateSteps *out)
 	g.nrow = g.rows == ROWS_NONE ? sel_dim(a, 0) : 0;
 	g.ncol = g.form == 2 ? sel_dim(c, c->rank - 2) : sel_dim(c, c->rank - 1);
 	g.kcol = g.form == 2 ? sel_dim(c, c->rank - 1) : sel_dim(a, last);
-	out->error = check_tiles(m, g.ncol, g.kcol);
+	out->error = check_tiles(m, g.form == 2 ? c : b);
 	TemplateStep s = product_step(&g, (TemplateArg){.val = m->n->in[0]}, (TemplateArg){.val = m->n->in[1]},
 	                              (TemplateArg){.val = m->n->out[0]});
 	vec_push(m->a, &out->v, s);
@@ -129,7 +142,7 @@ static void make_grouped(Maker *m, TemplateSteps *out)
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
 	int form = (int)m->n->i[0];
 	int64_t n = sel_dim(c, 1), k = form == 2 ? sel_dim(c, 2) : sel_dim(a, 1);
-	out->error = check_tiles(m, n, k);
+	out->error = check_tiles(m, form == 2 ? c : b);
 	if (!out->error && (a->dtype != DT_bf16 || b->dtype != DT_bf16))
 		out->error = "the cuda target multiplies the rows of experts in bfloat16 only";
 	sel_define(m, "FORM", form);
@@ -261,7 +274,7 @@ static void make_head(Maker *m, TemplateSteps *out)
 	int64_t t = m->o->tokens_max, slices = (t + HEAD_TOKENS - 1) / HEAD_TOKENS, rows = (t + slices - 1) / slices;
 	int64_t row = sel_dim(w, 0) * (int64_t)dtype_size(x->dtype);
 	TemplateArg logits = {.work = WORK_LOGITS, .row_bytes = rows * row};
-	out->error = check_tiles(m, sel_dim(w, 0), sel_dim(x, 1));
+	out->error = check_tiles(m, w);
 	for (int64_t row0 = 0; row0 < t; row0 += rows) {
 		int64_t nrow = t - row0 < rows ? t - row0 : rows;
 		logits.nrow = nrow;
@@ -273,13 +286,8 @@ static void make_head(Maker *m, TemplateSteps *out)
 /* Logits that exist as a value: those of all tokens at a time. */
 static void make_plain_loss(Maker *m, TemplateSteps *out)
 {
-	const Type *z = sel_in(m, 0);
-	int64_t vocab = sel_dim(z, 1), vector = 16 / (int64_t)dtype_size(z->dtype);
 	make_losses(m, out, (TemplateArg){.val = m->n->in[0]}, 0, m->o->tokens_max);
 	make_loss_sum(m, out);
-	if (vocab % vector)
-		out->error = arena_printf(m->a, "the cuda target takes the cross_entropy of %s logits whose number is a multiple "
-		                          "of %lld, these are %lld", dtype_name(z->dtype), (long long)vector, (long long)vocab);
 }
 
 static void make_select_keys(Maker *m, TemplateSteps *out)

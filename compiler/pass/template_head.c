@@ -246,6 +246,18 @@ static void read_map(Line *l, TemplateHead *h)
 	vec_push(l->a, &h->maps, m);
 }
 
+static void read_need(Line *l, TemplateHead *h)
+{
+	int64_t value = expression(l);
+	bool met = next(l) != 0;
+	want(l, ",");
+	skip(l);
+	if (!met && !h->error)
+		h->error = arena_printf(l->a, "the cuda target takes %.*s, here it is %lld", (int)(l->end - l->at), l->at,
+		                        (long long)value);
+	l->at = l->end;
+}
+
 static void read_line(Line *l, TemplateHead *h)
 {
 	if (take(l, "@if")) {
@@ -263,7 +275,9 @@ static void read_line(Line *l, TemplateHead *h)
 		end_line(l);
 		return;
 	}
-	if (take(l, "@threads")) {
+	if (take(l, "@need")) {
+		read_need(l, h);
+	} else if (take(l, "@threads")) {
 		h->launch.threads = (int)expression(l);
 	} else if (take(l, "@shared")) {
 		h->launch.shared = (int)expression(l);

@@ -17,11 +17,13 @@
  *                                   expression) rows of INNER elements, read in boxes
  *     @parts EXPR                   so many kernels in this file, launched in order with the same
  *                                   arguments; the macro PART tells which
+ *     @need EXPR, EXPR, TEXT        what the template can be for: where the second is 0, `the cuda target takes
+ *                                   TEXT, here it is` the first is an error in the model
  *     @if EXPR: @...                a line that holds only where EXPR is not 0
  *
  * Expressions are C's on integers (?: || && == != < <= > >= + - * / %) and min(a, b), max(a, b), up(a, b):
  * a rounded up to a multiple of b. Names are the macros of the instantiation, tiles and lets above, PART,
- * S_MAX (tokens of the longest document) and T_MAX (of the largest microbatch).
+ * ELEM_BYTES (of ELEM), S_MAX (tokens of the longest document) and T_MAX (of the largest microbatch).
  */
 #ifndef GLMC_TEMPLATE_HEAD_H
 #define GLMC_TEMPLATE_HEAD_H
@@ -43,6 +45,7 @@ typedef struct TemplateHead {
 	RtKernelInfo launch;     /* without a name */
 	VEC(TemplateWork) work;
 	VEC(RtMap) maps;         /* without a kernel */
+	const char *error;       /* the first need that is not met, else NULL */
 } TemplateHead;
 
 /* A template asserts that LAUNCH_SHARED, the macro with what @shared says, is enough for it. */

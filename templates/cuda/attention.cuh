@@ -18,6 +18,8 @@
  * Order of sums: keys ascending in tiles of TILE_K from the first key that a query of the block can
  * see.
  *
+ * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
+ * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
  * @tile TILE_K, HEAD_DIM > 128 || V_DIM > 128 ? 80 : 128
  * @let CHUNKS, (max(HEAD_DIM, V_DIM) + 63) / 64
  * @let QUERIES, 2 * CHUNKS * 64 * 128

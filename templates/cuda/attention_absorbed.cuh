@@ -22,6 +22,9 @@
  *
  * Order of sums: keys ascending, pairs of blocks of 32.
  *
+ * @need HEADS / KV_HEADS, HEADS / KV_HEADS <= 64, up to 64 heads per latent
+ * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 576, latents with rotary parts whose width is a multiple of 16 up to 576
+ * @need V_DIM, V_DIM % 128 == 0 && V_DIM <= 512, latents whose width is a multiple of 128 up to 512
  * @let CHUNKS, (HEAD_DIM + 63) / 64
  * @threads 384
  * @shared CHUNKS * 128 * (64 + 3 * 32) + up(18504 + 4 * up(TOP_K, 64), 1024)

@@ -20,6 +20,8 @@
  *
  * Order of sums: heads, then queries ascending in tiles of TILE_Q from the first key on.
  *
+ * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
+ * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
  * @tile TILE_Q, 64
  * @let CHUNKS, (HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64
  * @threads 384

@@ -17,6 +17,8 @@
  *
  * Order of sums: keys ascending in tiles of TILE_K.
  *
+ * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
+ * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
  * @tile TILE_K, 64
  * @let QUERIES, 2 * 64 * 128 * ((HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64)
  * @let SLOT, (max(HEAD_DIM, V_DIM) + 63) / 64 * TILE_K * 128

@@ -16,6 +16,7 @@
  * sum relative to it over its vectors, ascending; those of lanes are joined in a fixed tree, those of
  * warps in order. Float32 throughout. Bytes: rows in and out once; two exponentials per element.
  *
+ * @need VOCAB, VOCAB * ELEM_BYTES % 16 == 0, a vocabulary in whole vectors of 16 bytes
  * @let BLOCK, VOCAB < 16384 ? 256 : 512
  * @threads BLOCK
  * @shared BLOCK * (GRAD ? 16 * min((VOCAB / 4 + BLOCK - 1) / BLOCK, 28) : 0) + 128

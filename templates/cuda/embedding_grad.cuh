@@ -14,6 +14,7 @@
  * atomics. Bytes: T WIDTH * sizeof(ELEM) and 8 WIDTH per distinct word; 4 T^2 / 2 from the L2 to find
  * equal tokens.
  *
+ * @need WIDTH, WIDTH % 8 == 0, embeddings whose width is a multiple of 8
  * @parts ACC ? 1 : 2
  * @let ZEROS, !ACC && PART == 0
  * @threads 256

@@ -23,6 +23,7 @@
  * in the order of the keys takes what is above it, and of its equals the first. FLOPs: 2 H J per pair of
  * a query beyond TOP_K and a key; bytes: 2 T H (J + S/8) from the L2, little from memory.
  *
+ * @need INDEX_DIM, INDEX_DIM % 16 == 0, heads of the indexer whose width is a multiple of 16
  * @let ONES, (INDEX_HEADS + 31) / 32
  * @let COLS, 8 * ((INDEX_HEADS + ONES - 1) / ONES)
  * @let CHUNKS, (INDEX_DIM + 63) / 64

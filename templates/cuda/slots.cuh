@@ -13,6 +13,7 @@
  * over (expert, warp) places it. One block, because 32768 slots are 2 * 32 steps of its warps. No
  * atomics: lanes with equal experts find each other. Bytes: 12 T K.
  *
+ * @need EXPERTS, EXPERTS <= 1023, up to 1023 experts
  * @threads 1024
  * @shared 4 * (32 * (EXPERTS + 1) + 32)
  * @grid FIXED, 1

@@ -14,6 +14,8 @@
  * is left. Scores that are not numbers are chosen last or first, but ids are distinct experts always.
  * Bytes: 4 T (EXPERTS + TOP_K); about 20 TOP_K instructions per warp.
  *
+ * @need EXPERTS, EXPERTS <= 1024, a choice among up to 1024 experts
+ * @need GROUPS, GROUPS <= 32, up to 32 groups of experts
  * @threads 256
  * @grid T, 8, 1
  */
