@@ -2,8 +2,8 @@
  *
  * Without KERNEL: registers, shared memory, FLOPs, bytes and the least time that a launch for the
  * largest microbatch takes on H100 and H200: the longer of FLOPs over 989e12 per second and bytes over
- * 3.35e12 and 4.8e12. Under the kernels the products that cuBLASLt carries out. With KERNEL: source, PTX,
- * and SASS where a disassembler is at hand.
+ * 3.35e12 and 4.8e12. Under the kernels the products that cuBLASLt carries out. With KERNEL: source, these
+ * numbers, PTX, and SASS where a disassembler is at hand; of the host target the source.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,18 +122,20 @@ static void print_tiles(const Entry *e)
 		printf("%-*.*s %-12s %.0f\n", 40, stem, e->name, e->tile[i], e->value[i]);
 }
 
-static bool list_entries(Arena *a, RtScan *s, void (*print)(const Entry *e))
+/* Those of an array, or the one that is named `only`. */
+static bool list_entries(Arena *a, RtScan *s, void (*print)(const Entry *e), const char *only)
 {
 	Entry e;
 	for (bool more = rt_scan_open(s, '['); more; more = rt_scan_next(s, ']')) {
 		if (!read_entry(a, s, &e))
 			return false;
-		print(&e);
+		if (!only || strcmp(e.name, only) == 0)
+			print(&e);
 	}
 	return !s->error;
 }
 
-static bool list(Arena *a, RtScan *s, bool tiles)
+static bool list(Arena *a, RtScan *s, bool tiles, const char *only)
 {
 	char key[64];
 	if (tiles)
@@ -143,9 +145,9 @@ static bool list(Arena *a, RtScan *s, bool tiles)
 	for (bool more = rt_scan_open(s, '{'); more; more = rt_scan_next(s, '}')) {
 		if (!rt_scan_key(s, key, sizeof key))
 			return false;
-		bool kernels = strcmp(key, "kernels") == 0, products = strcmp(key, "products") == 0 && !tiles;
-		bool ok = kernels ? list_entries(a, s, tiles ? print_tiles : print_kernel)
-		          : products ? list_entries(a, s, print_product) : rt_scan_skip(s);
+		bool kernels = strcmp(key, "kernels") == 0, products = strcmp(key, "products") == 0 && !tiles && !only;
+		bool ok = kernels ? list_entries(a, s, tiles ? print_tiles : print_kernel, only)
+		          : products ? list_entries(a, s, print_product, NULL) : rt_scan_skip(s);
 		if (!ok)
 			return false;
 	}
@@ -180,7 +182,7 @@ static void print_sass(Arena *a, const char *cubin)
 	printf("\nSASS needs a disassembler in PATH: nvdisasm or cuobjdump (PyPI: nvidia-cuda-cuobjdump)\n");
 }
 
-static int inspect_kernel(Arena *a, const char *dir, const char *name)
+static int inspect_kernel(Arena *a, RtScan *manifest, const char *dir, const char *name)
 {
 	const char *base = arena_printf(a, "%s/kernels/%s", dir, name);
 	if (print_part(a, NULL, arena_printf(a, "%s.c", base)))
@@ -189,6 +191,9 @@ static int inspect_kernel(Arena *a, const char *dir, const char *name)
 		fprintf(stderr, "glmc: error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
 		return ST_INPUT;
 	}
+	printf("\n---- numbers\n");
+	if (!list(a, manifest, false, name))
+		return ST_INPUT;
 	if (!print_part(a, "PTX", arena_printf(a, "%s.ptx", base)))
 		printf("\nPTX needs NVRTC: build where it is\n");
 	else
@@ -205,16 +210,16 @@ int command_inspect(const Options *o)
 	int status = ST_OK;
 	if (!text) {
 		fprintf(stderr, "glmc: error: %s is no build folder: cannot read %s\n", dir, path);
-		status = ST_INPUT;
-	} else if (o->operands.n == 2) {
-		status = inspect_kernel(a, dir, o->operands.v[1]);
-	} else {
-		RtScan s = rt_scan(text, n);
-		if (!list(a, &s, o->tiles)) {
-			fprintf(stderr, "glmc: error: %s: byte %zu: %s\n", path, s.at, s.error);
-			status = ST_INPUT;
-		}
+		arena_free(a);
+		return ST_INPUT;
 	}
+	RtScan s = rt_scan(text, n);
+	if (o->operands.n == 2)
+		status = inspect_kernel(a, &s, dir, o->operands.v[1]);
+	else
+		status = list(a, &s, o->tiles, NULL) ? ST_OK : ST_INPUT;
+	if (s.error)
+		fprintf(stderr, "glmc: error: %s: byte %zu: %s\n", path, s.at, s.error);
 	arena_free(a);
 	return status;
 }

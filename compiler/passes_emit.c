@@ -48,7 +48,7 @@ static bool check_problems(Comp *c)
 			diag_error(c->diag, p->span, "%s", p->text);
 	}
 	if (c->kernels.problems.n)
-		diag_help(c->diag, "change that in the model or its config, or build with --target host, which takes any");
+		diag_help(c->diag, "change that in the model, its config or the file of --tune, or build with --target host");
 	return c->kernels.problems.n == 0;
 }
 

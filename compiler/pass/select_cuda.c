@@ -27,7 +27,7 @@ static void add_parts(Maker *m, TemplateSteps *out, const char *text, const char
 		m->defines.n--;
 		parts = h.parts;
 		if (h.launch.shared > BLOCK_SHARED && !h.error)
-			h.error = arena_printf(m->a, "%s needs %d bytes of shared memory for these sizes, a block has %d", stem,
+			h.error = arena_printf(m->a, "%s needs %d bytes of shared memory for these sizes and tiles, a block has %d", stem,
 			                       h.launch.shared, BLOCK_SHARED);
 		out->error = out->error ? out->error : h.error;
 		TemplateStep s = m->k;

@@ -93,6 +93,7 @@ def check_inspect(b, out, m):
     name = next(k["name"] for k in m["kernels"] if k["template"] == "attention.cuh")
     text = b.run([b.glmc, "inspect", out, name])
     check('#include "attention.cuh"' in text and ".visible .entry" in text, "source and PTX of a kernel")
+    check(re.search(rf"---- numbers\nkernel .*us H200\n{name} +\d+ +\d+ .*\n", text), "numbers of a kernel")
     check("HGMMA" in text or "SASS needs a disassembler" in text, "SASS, or where to get it")
 
 
