@@ -10,7 +10,7 @@
  *
  * Shape: tiles of at most GEMM_MR x GEMM_NR elements in registers; panels of GEMM_NR columns of b are
  * packed in thread scratch (transposed by vectors for form 0), at most GEMM_KC deep and as many as fit; a
- * is read in place. Flops per byte from the second-level cache: a panel row of GEMM_NR floats feeds
+ * is read in place if it is float. Flops per byte from the second-level cache: a panel row of GEMM_NR floats feeds
  * GEMM_MR * GEMM_NR multiply-adds. Rows are shared out evenly among tiles: 25 rows are 9 + 8 + 8, not 12 + 12 + 1.
  *
  * Memory: products of few rows (experts) are fed by it, so a tile fetches ahead: the part of c that the
@@ -19,7 +19,6 @@
  * Operands in bf16 are widened when they are packed, b with its panel and a with its tile of rows; a result in
  * bf16 is rounded once, from the whole sum, so its panels are as deep as the sum: the file says how deep
  * (GEMM_DEPTH). Such a result is not added to what c holds.
- *
  */
 #ifndef GLMC_GEMM_CORE_H
 #define GLMC_GEMM_CORE_H

@@ -122,7 +122,7 @@ def main():
     p.add_argument("--steps", type=int, default=8)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    p.add_argument("--work", default="bench-step", type=os.path.abspath)
+    p.add_argument("--work", default="build/bench-step", type=os.path.abspath)
     p.add_argument("--json")
     args = p.parse_args()
     results = []
