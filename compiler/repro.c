@@ -205,7 +205,7 @@ int command_repro(Arena *a, const Options *o)
 		repro_failed(&r, "cannot make %s: %s", r.out, strerror(errno));
 		return ST_INPUT;
 	}
-	if (!(r.c->cuda ? repro_write_cuda : repro_write_host)(&r))
+	if (!repro_write_test(&r, r.c->cuda ? &repro_cuda : &repro_host))
 		return ST_INPUT;
 	printf("%s: run %s/run.sh\n", kernel, r.out);
 	return ST_OK;

@@ -80,44 +80,20 @@ static void add_launch(const Repro *r, const Step *s, Text *t)
 	         k->launch.shared);
 }
 
-static void add_main(const Repro *r, Text *t)
+static void add_kernel(const char *name, Text *t)
 {
-	text_add(t, "\nint main()\n{\n");
-	for (uint32_t k = 0; k < r->fn->bufs.n; k++)
-		if (r->mode[k])
-			declare(r, k, t);
-	add_env(r, t);
-	for (uint32_t i = 0; i < r->fn->steps.n; i++)
-		if (r->step[i])
-			add_launch(r, &r->fn->steps.v[i], t);
-	for (uint32_t i = 0; i < r->nout; i++) {
-		uint32_t k = r->result[i];
-		const char *name = r->fn->bufs.v[k].name;
-		text_add(t, "\tcompare(\"%s\", b%u, want%u, %.9g);\n", name ? name : "result", k, k, repro_tolerance(r, k));
-	}
-	text_add(t, "\treturn check_done();\n}\n");
+	text_add(t, "extern \"C\" void %s(GlmcCall c);\n", name);
 }
 
-static bool write_test(const Repro *r)
+static void add_compare(const Repro *r, uint32_t k, const char *name, Text *t)
 {
-	Text t = {0};
-	text_add(&t, "/* Kernel %s alone, made for %s: what it computes is compared with the interpreter. */\n"
-	             "#include \"harness.h\"\n\n", r->kernel, r->fn->name);
-	for (uint32_t i = 0; i < r->fn->steps.n; i++)
-		if (r->step[i])
-			text_add(&t, "extern \"C\" void %s(GlmcCall c);\n", repro_kernel(r, &r->fn->steps.v[i])->name);
-	text_add(&t, "%s", helpers);
-	add_main(r, &t);
-	bool ok = repro_write(r, "test.cpp", &t, false);
-	text_free(&t);
-	return ok;
+	text_add(t, "\tcompare(\"%s\", b%u, want%u, %.9g);\n", name, k, k, repro_tolerance(r, k));
 }
 
-static bool write_script(const Repro *r, const char *files)
+static void add_script(const Repro *r, const char *kernels, Text *t)
 {
-	Text t = {0};
 	const Install *in = &r->c->install;
-	text_add(&t,
+	text_add(t,
 	         "#!/bin/sh\n# Builds and runs the test on the CPU. Set TEMPLATES, SIMT or CXX for other places.\nset -eu\n"
 	         "cd \"$(dirname \"$0\")\"\nTEMPLATES=${TEMPLATES:-%s/cuda}\nSIMT=${SIMT:-%s}\nCXX=${CXX:-c++}\n"
 	         "flags=\"-std=c++17 -O1 -w -Wno-psabi -I$TEMPLATES -I$SIMT\"\n"
@@ -125,17 +101,11 @@ static bool write_script(const Repro *r, const char *files)
 	         "\t[ -f simt_$f.o ] || $CXX $flags -c $SIMT/$f.cpp -o simt_$f.o\ndone\n"
 	         "for k in%s; do\n\t$CXX $flags -fsanitize=thread -x c++ -c $k.cu -o $k.o\ndone\n"
 	         "$CXX $flags -fsanitize=thread -c test.cpp -o test.o\n$CXX *.o -lpthread -ldl -o test\nexec ./test\n",
-	         in->templates, in->simt, files);
-	bool ok = repro_write(r, "run.sh", &t, true);
-	text_free(&t);
-	return ok;
+	         in->templates, in->simt, kernels);
 }
 
-bool repro_write_cuda(const Repro *r)
-{
-	Text files = {0};
-	bool ok = repro_write_sources(r, "cu", &files) && repro_write_buffers(r) && write_test(r) &&
-	          write_script(r, files.s ? files.s : "");
-	text_free(&files);
-	return ok;
-}
+const ReproTarget repro_cuda = {
+	.extension = "cu", .test = "test.cpp", .include = "#include \"harness.h\"\n\n", .helpers = helpers,
+	.main = "\nint main()\n{\n", .end = "\treturn check_done();\n}\n", .kernel = add_kernel,
+	.declare = declare, .env = add_env, .launch = add_launch, .compare = add_compare, .script = add_script,
+};

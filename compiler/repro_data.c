@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "repro_int.h"
 
 /* Documents of 1, 31 and 64 tokens. */
@@ -24,16 +25,6 @@ static double unit(Repro *r)
 	z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
 	z = (z ^ z >> 27) * 0x94D049BB133111EB;
 	return ldexp((double)((z ^ z >> 31) >> 11), -53);
-}
-
-static double to_bf16(double x)
-{
-	float f = (float)x;
-	uint32_t u;
-	memcpy(&u, &f, 4);
-	u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
-	memcpy(&f, &u, 4);
-	return f;
 }
 
 /* Ids, tokens and labels of input v are below this. */
@@ -88,7 +79,7 @@ double *repro_fill(Repro *r, Val v)
 		fill_ids(r, x + i * row, row, limit);
 	for (int64_t i = 0; i < n && t->dtype != DT_i32 && t->dtype != DT_u32; i++) {
 		double y = scale * (2 * unit(r) - 1);
-		x[i] = t->dtype == DT_bf16 ? to_bf16(y) : (float)y;
+		x[i] = t->dtype == DT_bf16 ? bf16_round(y) : (float)y;
 	}
 	return x;
 }

@@ -1,13 +1,14 @@
 /* repro_files.c - what the test of a kernel has on either target, see repro_int.h: operands and results as they lie in
- * memory, and the sources of its kernels. */
+ * memory, the sources of its kernels, and the outline of its program. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/file.h"
 #include "repro_int.h"
 
-bool repro_write(const Repro *r, const char *name, const Text *t, bool executable)
+static bool write_file(const Repro *r, const char *name, const Text *t, bool executable)
 {
 	const char *path = path_join(r->a, r->out, name);
 	return file_write(path, t->s ? t->s : "", t->n, executable) ||
@@ -15,14 +16,6 @@ bool repro_write(const Repro *r, const char *name, const Text *t, bool executabl
 }
 
 /* ---- buffers ---- */
-
-static uint16_t bf16_bits(double x)
-{
-	float f = (float)x;
-	uint32_t u;
-	memcpy(&u, &f, 4);
-	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
 
 static void put_element(Text *t, DType type, double x)
 {
@@ -64,12 +57,12 @@ static bool write_buffer(const Repro *r, uint32_t k)
 		put_element(&t, repro_dtype(r, k), x->v[i]);
 	if (f->role == BUF_ROPE)
 		put_rope(r, f, &t);
-	bool ok = repro_write(r, arena_printf(r->a, r->mode[k] == 'r' ? "b%u.bin" : "want%u.bin", k), &t, false);
+	bool ok = write_file(r, arena_printf(r->a, r->mode[k] == 'r' ? "b%u.bin" : "want%u.bin", k), &t, false);
 	text_free(&t);
 	return ok;
 }
 
-bool repro_write_buffers(const Repro *r)
+static bool write_buffers(const Repro *r)
 {
 	bool ok = true;
 	for (uint32_t k = 0; ok && k < r->fn->bufs.n; k++)
@@ -105,7 +98,8 @@ double repro_tolerance(const Repro *r, uint32_t k)
 
 /* ---- sources ---- */
 
-bool repro_write_sources(const Repro *r, const char *extension, Text *names)
+/* Names of the kernels, each once, are appended to `names`, with a blank before each. */
+static bool write_sources(const Repro *r, const char *extension, Text *names)
 {
 	for (uint32_t i = 0; i < r->fn->steps.n; i++) {
 		if (!r->step[i])
@@ -116,7 +110,7 @@ bool repro_write_sources(const Repro *r, const char *extension, Text *names)
 		if (!source)
 			return repro_failed(r, "%s/kernels has no %s: it was made from other inputs", r->dir, file);
 		text_add(&t, "%s", source);
-		bool ok = repro_write(r, file, &t, false);
+		bool ok = write_file(r, file, &t, false);
 		text_free(&t);
 		if (!ok)
 			return false;
@@ -124,4 +118,61 @@ bool repro_write_sources(const Repro *r, const char *extension, Text *names)
 			text_add(names, " %s", name);
 	}
 	return true;
+}
+
+/* ---- the program ---- */
+
+static void add_kernels(const Repro *r, const ReproTarget *target, Text *t)
+{
+	for (uint32_t i = 0; i < r->fn->steps.n; i++)
+		if (r->step[i])
+			target->kernel(repro_kernel(r, &r->fn->steps.v[i])->name, t);
+}
+
+static void add_main(const Repro *r, const ReproTarget *target, Text *t)
+{
+	text_add(t, "%s", target->main);
+	for (uint32_t k = 0; k < r->fn->bufs.n; k++)
+		if (r->mode[k])
+			target->declare(r, k, t);
+	target->env(r, t);
+	for (uint32_t i = 0; i < r->fn->steps.n; i++)
+		if (r->step[i])
+			target->launch(r, &r->fn->steps.v[i], t);
+	for (uint32_t i = 0; i < r->nout; i++) {
+		const char *name = r->fn->bufs.v[r->result[i]].name;
+		target->compare(r, r->result[i], name ? name : "result", t);
+	}
+	text_add(t, "%s", target->end);
+}
+
+static bool write_program(const Repro *r, const ReproTarget *target)
+{
+	Text t = {0};
+	text_add(&t, "/* Kernel %s alone, made for %s: what it computes is compared with the interpreter. */\n%s", r->kernel,
+	         r->fn->name, target->include);
+	add_kernels(r, target, &t);
+	text_add(&t, "%s", target->helpers);
+	add_main(r, target, &t);
+	bool ok = write_file(r, target->test, &t, false);
+	text_free(&t);
+	return ok;
+}
+
+static bool write_script(const Repro *r, const ReproTarget *target, const char *kernels)
+{
+	Text t = {0};
+	target->script(r, kernels, &t);
+	bool ok = write_file(r, "run.sh", &t, true);
+	text_free(&t);
+	return ok;
+}
+
+bool repro_write_test(const Repro *r, const ReproTarget *target)
+{
+	Text names = {0};
+	bool ok = write_sources(r, target->extension, &names) && write_buffers(r) && write_program(r, target) &&
+	          write_script(r, target, names.s ? names.s : "");
+	text_free(&names);
+	return ok;
 }

@@ -43,62 +43,31 @@ static void add_run(const Repro *r, const Step *s, Text *t)
 	text_add(t, "0}, &env);\n");
 }
 
-static void add_main(const Repro *r, Text *t)
+static void add_kernel(const char *name, Text *t)
 {
-	text_add(t, "\nint main(void)\n{\n");
-	for (uint32_t k = 0; k < r->fn->bufs.n; k++)
-		if (r->mode[k])
-			declare(r, k, t);
-	add_env(r, t);
-	for (uint32_t i = 0; i < r->fn->steps.n; i++)
-		if (r->step[i])
-			add_run(r, &r->fn->steps.v[i], t);
-	for (uint32_t i = 0; i < r->nout; i++) {
-		uint32_t k = r->result[i];
-		const char *name = r->fn->bufs.v[k].name;
-		text_add(t, "\trepro_compare(\"%s\", REPRO_%s, b%u, want%u, %lld, %.9g);\n", name ? name : "result",
-		         dtype_name(repro_dtype(r, k)), k, k, (long long)repro_elements(r, k), repro_tolerance(r, k));
-	}
-	text_add(t, "\treturn repro_failures != 0;\n}\n");
+	text_add(t, "RtKernel %s;\nextern const int64_t %s_scratch;\n", name, name);
 }
 
-static bool write_test(const Repro *r)
+static void add_compare(const Repro *r, uint32_t k, const char *name, Text *t)
 {
-	Text t = {0};
-	text_add(&t, "/* Kernel %s alone, made for %s: what it computes is compared with the interpreter. */\n"
-	             "#include \"rt_repro.h\"\n\n", r->kernel, r->fn->name);
-	for (uint32_t i = 0; i < r->fn->steps.n; i++) {
-		const char *name = r->step[i] ? repro_kernel(r, &r->fn->steps.v[i])->name : NULL;
-		if (name)
-			text_add(&t, "RtKernel %s;\nextern const int64_t %s_scratch;\n", name, name);
-	}
-	add_main(r, &t);
-	bool ok = repro_write(r, "test.c", &t, false);
-	text_free(&t);
-	return ok;
+	text_add(t, "\trepro_compare(\"%s\", REPRO_%s, b%u, want%u, %lld, %.9g);\n", name, dtype_name(repro_dtype(r, k)), k, k,
+	         (long long)repro_elements(r, k), repro_tolerance(r, k));
 }
 
-static bool write_script(const Repro *r, const char *files)
+static void add_script(const Repro *r, const char *kernels, Text *t)
 {
-	Text t = {0};
 	const Install *in = &r->c->install;
-	text_add(&t,
+	text_add(t,
 	         "#!/bin/sh\n# Builds and runs the test. Set TEMPLATES, RUNTIME, LIBRARY, CC or CFLAGS for others.\nset -eu\n"
 	         "cd \"$(dirname \"$0\")\"\nTEMPLATES=${TEMPLATES:-%s/host}\nRUNTIME=${RUNTIME:-%s}\nLIBRARY=${LIBRARY:-%s}\n"
 	         "CC=${CC:-cc}\nCFLAGS=\"${CFLAGS:-%s}\"\n"
 	         "for k in%s; do\n\t$CC $CFLAGS \"-I$TEMPLATES\" \"-I$RUNTIME\" -c $k.c -o $k.o\ndone\n"
 	         "$CC $CFLAGS \"-I$RUNTIME\" -c test.c -o test.o\n$CC $CFLAGS *.o \"$LIBRARY\" -lpthread -lm -o test\nexec ./test\n",
-	         in->templates, in->runtime, in->library, host_cc_flags(r->a), files);
-	bool ok = repro_write(r, "run.sh", &t, true);
-	text_free(&t);
-	return ok;
+	         in->templates, in->runtime, in->library, host_cc_flags(r->a), kernels);
 }
 
-bool repro_write_host(const Repro *r)
-{
-	Text files = {0};
-	bool ok = repro_write_sources(r, "c", &files) && repro_write_buffers(r) && write_test(r) &&
-	          write_script(r, files.s ? files.s : "");
-	text_free(&files);
-	return ok;
-}
+const ReproTarget repro_host = {
+	.extension = "c", .test = "test.c", .include = "#include \"rt_repro.h\"\n\n", .helpers = "",
+	.main = "\nint main(void)\n{\n", .end = "\treturn repro_failures != 0;\n}\n", .kernel = add_kernel,
+	.declare = declare, .env = add_env, .launch = add_run, .compare = add_compare, .script = add_script,
+};

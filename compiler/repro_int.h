@@ -1,5 +1,5 @@
 /* repro_int.h - shared by repro.c (what belongs to the test), repro_data.c (its data), repro_files.c (what is written
- * for both targets), repro_cuda.c and repro_host.c (the test of either target). */
+ * for both targets), repro_cuda.c and repro_host.c (what is either target's). */
 #ifndef GLMC_REPRO_INT_H
 #define GLMC_REPRO_INT_H
 
@@ -41,14 +41,27 @@ static inline const Kernel *repro_kernel(const Repro *r, const Step *s)
 	return &r->c->kernels.kernels.v[s->kernel];
 }
 
+/* What the test of a target has of its own: its texts, and who appends what to the test. */
+typedef struct ReproTarget {
+	const char *extension;   /* of kernels, and the file of the test */
+	const char *test;
+	const char *include;     /* its lines before the declarations of kernels */
+	const char *helpers;     /* and behind them */
+	const char *main;        /* the head of its main function, and the end */
+	const char *end;
+	void (*kernel)(const char *name, Text *t);                         /* declares one */
+	void (*declare)(const Repro *r, uint32_t k, Text *t);              /* buffer k */
+	void (*env)(const Repro *r, Text *t);                              /* documents, tokens, rows of experts */
+	void (*launch)(const Repro *r, const Step *s, Text *t);
+	void (*compare)(const Repro *r, uint32_t k, const char *name, Text *t);   /* result k */
+	void (*script)(const Repro *r, const char *kernels, Text *t);      /* run.sh */
+} ReproTarget;
+
 /* All of these are false after a message.
  * repro_write - a file of the test.
- * repro_write_buffers - bK.bin for every operand and rotary table K, wantK.bin for every result.
- * repro_write_sources - sources of the kernels, as the build folder has them now: with what was edited there. Their
- * names, each once, are appended to `names`, with a blank before each. */
-bool repro_write(const Repro *r, const char *name, const Text *t, bool executable);
-bool repro_write_buffers(const Repro *r);
-bool repro_write_sources(const Repro *r, const char *extension, Text *names);
+ * repro_write_test - the test: sources of the kernels, as the build folder has them now, with what was edited there;
+ * bK.bin for every operand and rotary table K, wantK.bin for every result; the program, and run.sh. */
+bool repro_write_test(const Repro *r, const ReproTarget *target);
 
 /* repro_elements - elements of buffer k; bytes where it is working memory.
  * repro_dtype - of a value or a rotary table; repro_tolerance - largest error of a result, in units of its largest
@@ -62,8 +75,6 @@ static inline bool repro_is_work(const Repro *r, uint32_t k)
 	return !r->fn->bufs.v[k].val.i && r->fn->bufs.v[k].role != BUF_ROPE;
 }
 
-/* repro_write_cuda, repro_write_host - the test: source, operands, results and run.sh. */
-bool repro_write_cuda(const Repro *r);
-bool repro_write_host(const Repro *r);
+extern const ReproTarget repro_cuda, repro_host;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "../base/bf16.h"
 #include "op_rules.h"
 
 static EvalRule *const rules[] = {
@@ -32,19 +33,6 @@ double *eval_result(EvalCall *c, uint32_t k)
 	return to->v;
 }
 
-/* The nearest number of 8 significant bits, the even one of two. */
-static double round_bf16(double x)
-{
-	float f = (float)x;
-	uint32_t u;
-	memcpy(&u, &f, sizeof u);
-	if ((u & 0x7fffffff) <= 0x7f800000)
-		u += 0x7fff + (u >> 16 & 1);
-	u &= 0xffff0000;
-	memcpy(&f, &u, sizeof f);
-	return f;
-}
-
 static void round_results(Eval *e, const Node *n)
 {
 	for (uint32_t k = 0; k < n->nout; k++) {
@@ -52,7 +40,7 @@ static void round_results(Eval *e, const Node *n)
 		if (graph_type(e->g, n->out[k])->dtype != DT_bf16)
 			continue;
 		for (int64_t i = 0; i < t->rows * t->row; i++)
-			t->v[i] = round_bf16(t->v[i]);
+			t->v[i] = bf16_round(t->v[i]);
 	}
 }
 

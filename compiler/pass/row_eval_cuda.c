@@ -1,6 +1,8 @@
 /* row_eval_cuda.c - expressions of row kernels of the cuda target, see row_cuda.h. */
 #include "row_cuda.h"
 
+#include "../base/bf16.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -151,20 +153,10 @@ static void eval_leaf(RowGen *g, Text *t, Val root, Ix at)
 	          type_has_rows(type) ? type_row(type) : 0);
 }
 
-static float bf16_value(double x)
-{
-	float f = (float)x;
-	uint32_t bits;
-	memcpy(&bits, &f, 4);
-	bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
-	memcpy(&f, &bits, 4);
-	return f;
-}
-
 static void eval_const(Text *t, const Node *n, DType type)
 {
 	char number[40];
-	snprintf(number, sizeof number, "%.9g", type == DT_bf16 ? (double)bf16_value(n->f[0]) : n->f[0]);
+	snprintf(number, sizeof number, "%.9g", type == DT_bf16 ? bf16_round(n->f[0]) : n->f[0]);
 	text_add(t, "%s%sf", number, strpbrk(number, ".en") ? "" : ".0");
 }
 
@@ -192,16 +184,9 @@ static const char *map_format(Op op)
 	}
 }
 
-/* Of bf16 operands, gives it a bf16 result without rounding? */
-static bool is_exact(const RowGen *g, const Node *n)
-{
-	bool same = n->op == OP_neg || n->op == OP_relu || n->op == OP_step;
-	return same && graph_type(g->p.g, n->in[0])->dtype == DT_bf16;
-}
-
 static void eval_map(RowGen *g, Text *t, const Node *n, const Index *ix)
 {
-	bool rounds = graph_type(g->p.g, n->out[0])->dtype == DT_bf16 && !is_exact(g, n);
+	bool rounds = row_plan_rounds(&g->p, n);
 	text_add(t, rounds ? "rounded(" : "");
 	for (const char *p = map_format(n->op); *p; p++) {
 		if (p[0] == '%' && (p[1] == 'a' || p[1] == 'b')) {

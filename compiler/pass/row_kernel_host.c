@@ -137,18 +137,11 @@ static bool is_half(const Gen *g, uint32_t k)
 	return g->p.g->vals.v[k].type.dtype == DT_bf16;
 }
 
-/* Does it give a bf16 value that has to be rounded? Some of bf16 operands are exact. */
-static bool rounds(const Gen *g, const Node *n)
-{
-	bool same = n->op == OP_neg || n->op == OP_relu || n->op == OP_step;
-	return is_half(g, n->out[0].i - 1) && !(same && graph_type(g->p.g, n->in[0])->dtype == DT_bf16);
-}
-
 static void eval(Gen *g, Text *t, Val v, const Index *ix);
 
 static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
 {
-	text_add(t, rounds(g, n) ? "rounded(" : "");
+	text_add(t, row_plan_rounds(&g->p, n) ? "rounded(" : "");
 	for (const char *p = map_format(n->op); *p; p++) {
 		if (p[0] == '%' && (p[1] == 'a' || p[1] == 'b')) {
 			eval(g, t, n->in[p[1] - 'a'], ix);
@@ -157,7 +150,7 @@ static void eval_map(Gen *g, Text *t, const Node *n, const Index *ix)
 			text_put(t, p, 1);
 		}
 	}
-	text_add(t, rounds(g, n) ? ")" : "");
+	text_add(t, row_plan_rounds(&g->p, n) ? ")" : "");
 }
 
 /* An operand of one number per row is read once per row, into a variable: loops over it vectorise. */

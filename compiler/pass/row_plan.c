@@ -138,6 +138,13 @@ RowPlan row_plan_make(Arena *a, const Clusters *cs, const Cluster *cl, const boo
 
 /* ---- what both printers say ---- */
 
+bool row_plan_rounds(const RowPlan *p, const Node *n)
+{
+	bool same = n->op == OP_neg || n->op == OP_relu || n->op == OP_step;
+	bool exact = same && graph_type(p->g, n->in[0])->dtype == DT_bf16;
+	return graph_type(p->g, n->out[0])->dtype == DT_bf16 && !exact;
+}
+
 DimKind row_plan_domain(const RowPlan *p)
 {
 	uint32_t region = 0;

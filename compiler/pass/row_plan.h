@@ -36,6 +36,9 @@ int row_plan_rope(RowPlan *p, double theta, int64_t d);
 /* row_plan_domain - what the rows are: DIM_T, DIM_R, or DIM_CONST for one row. */
 DimKind row_plan_domain(const RowPlan *p);
 
+/* row_plan_rounds - does an elementwise node give a bf16 value that has to be rounded? Some of bf16 operands are exact. */
+bool row_plan_rounds(const RowPlan *p, const Node *n);
+
 /* row_plan_bytes - bytes of arguments per row. */
 int64_t row_plan_bytes(const RowPlan *p);
 
