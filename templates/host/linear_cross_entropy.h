@@ -52,16 +52,21 @@ typedef struct Head {
 	double *loss;            /* [SLICE] */
 } Head;
 
+/* Logits or their gradients as ELEM holds them. */
+static void round_row(float *z)
+{
+	for (int64_t v = 0; ELEM_HALF(ELEM) && v < V; v++)
+		z[v] = rounded(z[v]);
+}
+
 static void softmax_row(void *ctx, int64_t r, int thread)
 {
 	const Head *h = ctx;
 	float *z = h->logits + r * LD;
 	(void)thread;
-	for (int64_t v = 0; ELEM_HALF(ELEM) && v < V; v++)
-		z[v] = rounded(z[v]);
+	round_row(z);
 	h->loss[r] = token_loss(z, V, ((const int32_t *)h->c->arg[2])[h->t0 + r]);
-	for (int64_t v = 0; ELEM_HALF(ELEM) && v < V; v++)
-		z[v] = rounded(z[v]);
+	round_row(z);
 }
 
 void KERNEL(const RtCall *c);

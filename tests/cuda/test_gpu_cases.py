@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 from case import ROOT, Failure, check_close, relative, run  # noqa: E402
 from checkpoint import load_safetensors  # noqa: E402
-from doubles import Ranks, link_kernels  # noqa: E402
+from doubles import Ranks, kernel_sources, link_kernels  # noqa: E402
 
 STEPS = 5
 
@@ -91,12 +91,7 @@ class Host(Target):
 class Cuda(Target):
     def __init__(self, build, work, storage, pp=2):
         super().__init__(build, work, f"cuda-{storage}-{pp}", "nccl", storage, pp)
-        folder, sources = os.path.join(self.work, "build", "kernels"), {}
-        for name in os.listdir(folder):
-            if name.endswith(".cu"):
-                with open(os.path.join(folder, name)) as f:
-                    sources[name[:-3]] = f.read()
-        kernels = link_kernels(sources, build, os.path.join(work, "kernels"))
+        kernels = link_kernels(kernel_sources(os.path.join(self.work, "build")), build, os.path.join(work, "kernels"))
         if not os.path.exists(os.path.join(self.work, "build", "rank-000")):
             print("no NVRTC here: no ranks were written")
             sys.exit(77)

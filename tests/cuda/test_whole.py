@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "models"))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 from case import ROOT, Failure, Job, check_close, recipe_text, run, run_checks  # noqa: E402
 from checkpoint import write_checkpoint  # noqa: E402
-from doubles import Ranks, link_kernels  # noqa: E402
+from doubles import Ranks, kernel_sources, link_kernels  # noqa: E402
 from test_models import ModelJob, interpret, random_rows  # noqa: E402
 
 # The first is what the others are held against.
@@ -47,14 +47,6 @@ class Build:
             print("no NVRTC here: no ranks were written")
             sys.exit(77)
         self.files = [os.path.join(self.folder, f"rank-{r:03d}") for r in range(world)]
-
-    def sources(self):
-        folder, sources = os.path.join(self.folder, "kernels"), {}
-        for name in os.listdir(folder):
-            if name.endswith(".cu"):
-                with open(os.path.join(folder, name)) as f:
-                    sources[name[:-3]] = f.read()
-        return sources
 
     def train(self, build, kernels, steps, more=()):
         """Losses of the steps and gradients of the last."""
@@ -87,9 +79,9 @@ def soft_cap(build, work):
     job = ModelJob("soft_cap", os.path.join(build, "glmc"), oracle, os.path.join(work, "soft_cap"))
     job.write_rows([job.rows])
     cuda = Build(job, "build", {"pp": 2, "gbs": job.docs, "lbs": job.docs})
-    got = cuda.train(build, link_kernels(cuda.sources(), build, os.path.join(work, "kernels")), 1)
+    got = cuda.train(build, link_kernels(kernel_sources(cuda.folder), build, os.path.join(work, "kernels")), 1)
     said = hold(got, *interpret(job, oracle, job.docs, job.seq), 5e-3, 3e-2)
-    kernel = next(k for k in cuda.sources() if k.startswith("cross_entropy"))
+    kernel = next(k for k in kernel_sources(cuda.folder) if k.startswith("cross_entropy"))
     run([job.glmc, "repro", "build", kernel, "-o", "repro"], job.work)
     run([os.path.join(job.work, "repro", "run.sh")], job.work)
     return said
@@ -110,7 +102,7 @@ def odd(build, work):
     loss = job.train(1, 0, ["--record-selections", "chosen"])[0]["loss"]
     want = job.dumped("grads")
     cuda = Build(job, "cuda", options)
-    kernels = link_kernels(cuda.sources(), build, os.path.join(work, "kernels"))
+    kernels = link_kernels(kernel_sources(cuda.folder), build, os.path.join(work, "kernels"))
     return hold(cuda.train(build, kernels, 1, ["--replay-selections", "chosen"]), loss, want, 2e-3, 2e-2)
 
 
@@ -128,7 +120,7 @@ def layouts(build, work):
     builds = [Build(job, f"build{i}", {**options, **o}) for i, o in enumerate(LAYOUTS)]
     sources = {}
     for b in builds:
-        sources.update(b.sources())
+        sources.update(kernel_sources(b.folder))
     kernels = link_kernels(sources, build, os.path.join(work, "kernels"))
     want = builds[0].train(build, kernels, 2)
     for b, o in zip(builds[1:], LAYOUTS[1:]):

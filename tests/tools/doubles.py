@@ -37,6 +37,16 @@ def compile_one(name, source, folder):
     return key
 
 
+def kernel_sources(folder):
+    """{kernel name: text} of a build folder."""
+    sources, kernels = {}, os.path.join(folder, "kernels")
+    for name in os.listdir(kernels):
+        if name.endswith(".cu"):
+            with open(os.path.join(kernels, name)) as f:
+                sources[name[:-3]] = f.read()
+    return sources
+
+
 def link_kernels(sources, build, folder):
     """sources: {kernel name: text}. Returns the shared object for GLMC_DOUBLE_KERNELS."""
     os.makedirs(folder, exist_ok=True)
