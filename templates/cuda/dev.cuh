@@ -148,11 +148,13 @@ DEV u32 pack_bf16(float first, float second)
 
 /* ---- memory ---- */
 
-/* ld16, ld8, st16, st8 - one access of 16 or 8 bytes, aligned to as many; any memory. */
+/* ld16, ld8, ld4, st16, st8, st4 - one access of 16, 8 or 4 bytes, aligned to as many; any memory. */
 template <class Type> DEV Type ld16(const void *p) { static_assert(sizeof(Type) == 16, ""); return *(const Type *)p; }
 template <class Type> DEV Type ld8(const void *p) { static_assert(sizeof(Type) == 8, ""); return *(const Type *)p; }
+template <class Type> DEV Type ld4(const void *p) { static_assert(sizeof(Type) == 4, ""); return *(const Type *)p; }
 template <class Type> DEV void st16(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); *(Type *)p = v; }
 template <class Type> DEV void st8(void *p, Type v) { static_assert(sizeof(Type) == 8, ""); *(Type *)p = v; }
+template <class Type> DEV void st4(void *p, Type v) { static_assert(sizeof(Type) == 4, ""); *(Type *)p = v; }
 /* ld16_once, st16_once - of global memory that no block uses again soon: streams past the caches.
  * Loads: the memory is not written by this launch. */
 template <class Type> DEV Type ld16_once(const void *p)

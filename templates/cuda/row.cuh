@@ -40,6 +40,10 @@ template <int V> DEV void load_row(float (&x)[V], const bf16 *p)
 		x[1] = bf16_hi(w.x);
 		x[2] = bf16_lo(w.y);
 		x[3] = bf16_hi(w.y);
+	} else if constexpr (V == 2) {
+		const u32 w = ld4<u32>(p);
+		x[0] = bf16_lo(w);
+		x[1] = bf16_hi(w);
 	} else {
 		UNROLL
 		for (int i = 0; i < V; i++)
@@ -58,6 +62,10 @@ template <int V> DEV void load_row(float (&x)[V], const float *p)
 			x[k + 2] = w.z;
 			x[k + 3] = w.w;
 		}
+	} else if constexpr (V == 2) {
+		const f32x2 w = ld8<f32x2>(p);
+		x[0] = w.x;
+		x[1] = w.y;
 	} else {
 		UNROLL
 		for (int i = 0; i < V; i++)
@@ -74,6 +82,8 @@ template <int V> DEV void store_row(bf16 *p, const float (&x)[V])
 			                  pack_bf16(x[k + 4], x[k + 5]), pack_bf16(x[k + 6], x[k + 7])});
 	} else if constexpr (V == 4) {
 		st8(p, u32x2{pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3])});
+	} else if constexpr (V == 2) {
+		st4(p, pack_bf16(x[0], x[1]));
 	} else {
 		UNROLL
 		for (int i = 0; i < V; i++)
@@ -87,6 +97,8 @@ template <int V> DEV void store_row(float *p, const float (&x)[V])
 		UNROLL
 		for (int k = 0; k < V; k += 4)
 			st16(p + k, f32x4{x[k], x[k + 1], x[k + 2], x[k + 3]});
+	} else if constexpr (V == 2) {
+		st8(p, f32x2{x[0], x[1]});
 	} else {
 		UNROLL
 		for (int i = 0; i < V; i++)
@@ -123,24 +135,24 @@ DEV float warp_sum(float x)
 	return x;
 }
 
-/* group_sum - each of N values summed over the LANES threads of a row, in all of them. `red`: N *
+/* group_sum - each of COUNT values summed over the LANES threads of a row, in all of them. `red`: COUNT *
  * LANES / 32 floats of shared memory when the group is a block. */
-template <int LANES, int N> DEV void group_sum(float (&x)[N], float *red)
+template <int LANES, int COUNT> DEV void group_sum(float (&x)[COUNT], float *red)
 {
 	UNROLL
-	for (int n = 0; n < N; n++)
+	for (int n = 0; n < COUNT; n++)
 		x[n] = warp_sum(x[n]);
 	if constexpr (LANES > 32) {
 		constexpr int WARPS = LANES / 32;
 		block_sync();
 		if (lane_id() == 0) {
 			UNROLL
-			for (int n = 0; n < N; n++)
+			for (int n = 0; n < COUNT; n++)
 				red[n * WARPS + thread_id() / 32] = x[n];
 		}
 		block_sync();
 		UNROLL
-		for (int n = 0; n < N; n++) {
+		for (int n = 0; n < COUNT; n++) {
 			x[n] = 0;
 			UNROLL
 			for (int w = 0; w < WARPS; w++)

@@ -159,8 +159,10 @@ template <class Type> DEV void st_sized(void *p, Type v)
 }
 template <class Type> DEV Type ld16(const void *p) { static_assert(sizeof(Type) == 16, ""); return ld_sized<Type>(p, false); }
 template <class Type> DEV Type ld8(const void *p) { static_assert(sizeof(Type) == 8, ""); return ld_sized<Type>(p, false); }
+template <class Type> DEV Type ld4(const void *p) { static_assert(sizeof(Type) == 4, ""); return ld_sized<Type>(p, false); }
 template <class Type> DEV void st16(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); st_sized(p, v); }
 template <class Type> DEV void st8(void *p, Type v) { static_assert(sizeof(Type) == 8, ""); st_sized(p, v); }
+template <class Type> DEV void st4(void *p, Type v) { static_assert(sizeof(Type) == 4, ""); st_sized(p, v); }
 template <class Type> DEV Type ld16_once(const void *p) { static_assert(sizeof(Type) == 16, ""); return ld_sized<Type>(p, true); }
 template <class Type> DEV void st16_once(void *p, Type v) { static_assert(sizeof(Type) == 16, ""); st_sized(p, v); }
 DEV u32 atomic_add(u32 *p, u32 n)
