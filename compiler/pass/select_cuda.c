@@ -151,6 +151,9 @@ static void make_grouped(Maker *m, TemplateSteps *out)
 	sel_define(m, "EXPERTS", (form == 2 ? m->n->i[1] : sel_dim(b, 0)) / m->o->ep);
 	sel_define(m, "ACC", m->accumulate[m->n->out[0].i - 1]);
 	sel_define(m, "C_F32", c->dtype == DT_f32);
+	sel_define(m, "PAIRED", 0);
+	sel_define(m, "EPILOGUE_OUTS", 0);
+	sel_define(m, "EPILOGUE_SUMS", 0);
 	for (uint32_t i = 0; i < 2; i++)
 		sel_arg(m, m->n->in[i]);
 	sel_arg(m, m->n->out[0]);

@@ -7,51 +7,67 @@
  * Rows of local expert e are env.group[e] .. env.group[e+1], anywhere; an expert without rows is
  * ordinary (FORM 2 then writes zeros, with ACC nothing).
  *
- * arg: a bf16, b bf16, c bf16 (C_F32 1: f32). map: a, b; boxes of GG_BOX_A and GG_BOX_B rows, 64 columns:
- *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: half)
+ * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2]; boxes of GG_BOX_A and GG_BOX_B rows,
+ * 64 columns:
+ *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: b and b2, half as many each)
  *   FORM 1   a [R, K] TILE_M rows    b [EXPERTS*K, N] 64 rows
  *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
  *
- * Parameters: KERNEL_NAME, FORM, N, K (multiples of 16), EXPERTS, ACC 1 to add to c, C_F32 (default
- * for FORM 2), TILE_M 64 or 128, TILE_N (multiple of 16 up to 256), STAGES, BAND, and the epilogue:
- *   GEMM_EPI(v, row, col)        the value stored in place of the float32 sum v
- *   PAIRED 1 (FORM 0) and GEMM_PAIR(v, w, row, col): c is [R, N/2], its element the value of the sums of
- *   columns col and N/2 + col: b holds two matrices one above the other, as gate and up do.
- * `c` (the GlmcCall) is in scope of both; row is a row of a, col a column of c.
+ * Parameters: KERNEL_NAME, FORM, N, K (multiples of 16), EXPERTS, ACC 1 to add to c, C_F32 (default for FORM 2),
+ * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, PART, and:
+ *   PAIRED 1 (FORM 0): two products of the same rows with two matrices, N columns each. A tile has TILE_N / 2
+ *   columns of both. Needs an epilogue.
+ *   EPILOGUE_OUTS n (0: none; FORM 0 or 1 without ACC, C_F32): in place of c the n results bf16 [R, N] of the
+ *   function `epilogue`, defined before this file is included (row.cuh has what it needs):
  *
- * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per
- * multiprocessor: each takes tiles in turn.
+ *     DEV void epilogue(const GlmcCall &c, i64 row, int col, const float (&p)[1 + PAIRED][2],
+ *                       float (&out)[EPILOGUE_OUTS][2], float (&sum)[EPILOGUE_SUMS > 0 ? EPILOGUE_SUMS : 1]);
+ *
+ *   p: the sums of the products at (row, col) and (row, col + 1), float32, col even. It sets `out`, rounded to
+ *   bf16 already, and adds to `sum` what belongs to these two elements. It may load anything at a row and columns
+ *   of its arguments that no result overlaps: it is called for rows of groups and columns before N alone, for the
+ *   last row of a group more than once.
+ *   EPILOGUE_SUMS m: m sums over the columns of a row, [R], bf16 rounded once (EPILOGUE_SUM_F32 1: f32). Then arg
+ *   EPILOGUE_WORK is working memory, f32 [R, EPILOGUE_SUMS, tiles of columns], and the kernel of PART 1 adds the
+ *   tiles up.
+ * With an epilogue arg is a, b, [b2], its results, its sums, and what it reads.
+ *
+ * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per multiprocessor: each
+ * takes tiles in turn. PART 1: ceil(R / GROUPED_GEMM_THREADS) * EPILOGUE_SUMS blocks.
  *
  * A block is one warp that fills a ring of STAGES tiles by TMA, and a warpgroup for each 64 rows of the
  * tile that multiplies with wgmma, m64 n TILE_N k16, one product ahead of the wait. 128 x 256 x 64:
  * 48 KB a stage, 4 stages, 32 KB to turn results around, 225 KB; 128 accumulators in each of 256 threads,
  * 232 registers there and 40 in the others. Per tile and step 4.2 MFLOP on 48 KB through the L2 cache,
- * which BAND tiles of rows at a time keep near. FLOPs 2 R N K; bytes 2 (R K + R N) + 2 EXPERTS N K,
- * FORM 2 with 4 or 8 for each element of c.
+ * which BAND tiles of rows at a time keep near. The epilogue runs once for two elements; results of 64 columns
+ * wait in registers, packed, 16 for each of EPILOGUE_OUTS, where their accumulators were. FLOPs 2 R N K for a
+ * product; bytes 2 (R K + R N) + 2 EXPERTS N K, FORM 2 with 4 or 8 for each element of c.
  *
  * Order of sums: k ascending in steps of 16 within wgmma, for each tile by itself: neither the number
- * of blocks nor other groups change a bit. A box may read rows of a neighbour: in FORM 0 and 1 they make
+ * of blocks nor other groups change a bit. Sums of a row: in a tile columns 8 i + 2 q and the next, i ascending, for
+ * q = 0 .. 3, then (0 + 1) + (2 + 3); tiles ascending. A box may read rows of a neighbour: in FORM 0 and 1 they make
  * rows that are not stored; in FORM 2 they are overwritten with zeros first. Past K of FORM 1 rows of the
  * next expert's b meet zeros of a, so b must be finite.
  *
- * @let WIDTH, FORM == 2 ? K : N
+ * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
  * @tile TILE_M, 128
  * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16) : 256
  * @let STAGE, TILE_M / 64 * 8192 + up(FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * 8192, 1024)
  * @let OUT, TILE_M / 64 * 16384
  * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE)
  * @tile BAND, 16
- * @threads (TILE_M / 64 + 1) * 128
- * @shared STAGES * STAGE + OUT + 1024
- * @grid SMS, 1
- * @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
- * @if FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N, 64
- * @if FORM == 1: @map 1, bf16, EXPERTS * K, N, 64, 64
+ * @parts EPILOGUE_SUMS > 0 ? 2 : 1
+ * @threads PART == 1 ? 256 : (TILE_M / 64 + 1) * 128
+ * @shared PART == 1 ? 0 : STAGES * STAGE + OUT + 1024
+ * @if PART == 0: @grid SMS, 1
+ * @if PART == 1: @grid R, 256, EPILOGUE_SUMS
+ * @if EPILOGUE_SUMS > 0: @work R, EPILOGUE_SUMS * ((WIDTH + TILE_N - 1) / TILE_N) * 4
+ * @if PART == 0: @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
+ * @if PART == 0 && FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N / (1 + PAIRED), 64
+ * @if PART == 0 && PAIRED: @map 2, bf16, EXPERTS * N, K, TILE_N / 2, 64
+ * @if FORM == 1 && PART == 0: @map 1, bf16, EXPERTS * K, N, 64, 64
  * @if FORM == 2: @map 1, bf16, R, K, 64, 64
  */
-#ifndef GLMC_GROUPED_GEMM_CUH
-#define GLMC_GROUPED_GEMM_CUH
-
 #include "dev.cuh"
 
 #ifndef KERNEL_NAME
@@ -78,6 +94,21 @@
 #ifndef PAIRED
 #define PAIRED 0
 #endif
+#ifndef EPILOGUE_OUTS
+#define EPILOGUE_OUTS 0
+#endif
+#ifndef EPILOGUE_SUMS
+#define EPILOGUE_SUMS 0
+#endif
+#ifndef EPILOGUE_SUM_F32
+#define EPILOGUE_SUM_F32 0
+#endif
+#ifndef EPILOGUE_WORK
+#define EPILOGUE_WORK (2 + PAIRED + EPILOGUE_OUTS + EPILOGUE_SUMS)
+#endif
+#ifndef PART
+#define PART 0
+#endif
 #ifndef BAND
 #define BAND 16
 #endif
@@ -85,25 +116,27 @@
 #define TILE_M 128
 #endif
 
-/* Columns of the product, and of c. */
-constexpr int GG_N = FORM == 2 ? K : N;
-constexpr int GG_COLS = PAIRED ? GG_N / 2 : GG_N;
+/* Columns of a product and of its results. */
+constexpr int GG_COLS = FORM == 2 ? K : N;
 
 constexpr int gg_round(int x, int to) { return (x + to - 1) / to * to; }
 
 #ifndef TILE_N
-#define TILE_N (GG_N < 256 ? gg_round(GG_N, PAIRED ? 32 : 16) : 256)
+#define TILE_N (GG_COLS * (1 + PAIRED) < 256 ? gg_round(GG_COLS * (1 + PAIRED), 16) : 256)
 #endif
 
 static_assert(N % 16 == 0 && K % 16 == 0, "N and K are multiples of 16");
 static_assert(TILE_M == 64 || TILE_M == 128, "TILE_M is 64 or 128");
 static_assert(TILE_N % (PAIRED ? 32 : 16) == 0 && TILE_N <= 256, "TILE_N is a multiple of 16 up to 256");
-static_assert(!PAIRED || (FORM == 0 && N % 32 == 0), "PAIRED needs FORM 0 and an even number of columns");
+static_assert(!PAIRED || (FORM == 0 && EPILOGUE_OUTS > 0), "PAIRED needs FORM 0 and an epilogue");
+static_assert(EPILOGUE_OUTS == 0 || (FORM != 2 && !ACC && !C_F32), "an epilogue writes bf16 rows");
+static_assert(EPILOGUE_SUMS == 0 || EPILOGUE_OUTS > 0, "sums are an epilogue's");
+static_assert(PART == 0 || EPILOGUE_SUMS > 0, "PART 1 adds up sums of rows");
 
 constexpr int GG_STEP = 64;              /* of k: 128 bytes, one swizzle row */
 constexpr int GG_CHUNK = 8192;           /* 64 rows of 128 bytes */
 constexpr int GG_GROUPS = TILE_M / 64;   /* warpgroups that multiply */
-constexpr int GROUPED_GEMM_THREADS = (GG_GROUPS + 1) * WARPGROUP;
+constexpr int GROUPED_GEMM_THREADS = PART == 1 ? 256 : (GG_GROUPS + 1) * WARPGROUP;
 constexpr int GG_A = GG_GROUPS * GG_CHUNK;
 constexpr int GG_B = FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * GG_CHUNK;
 constexpr int GG_B_STAGE = gg_round(GG_B, 1024);
@@ -116,14 +149,17 @@ constexpr int GG_SHARED_MAX = 227 * 1024;
 #endif
 
 constexpr int GG_BOX_A = FORM == 2 ? 64 : TILE_M;
-constexpr int GG_BOX_B = FORM == 0 ? TILE_N / (PAIRED ? 2 : 1) : 64;
-constexpr int GROUPED_GEMM_SHARED = STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
+constexpr int GG_BOX_B = FORM == 0 ? TILE_N / (1 + PAIRED) : 64;
+constexpr int GROUPED_GEMM_SHARED = PART == 1 ? 0 : STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
 static_assert(STAGES >= 2 && GROUPED_GEMM_SHARED <= GG_SHARED_MAX, "two stages fit");
 #ifdef LAUNCH_SHARED
 static_assert(LAUNCH_THREADS == GROUPED_GEMM_THREADS && LAUNCH_SHARED >= GROUPED_GEMM_SHARED, "the head gives threads and shared memory");
 #endif
 
-constexpr int GG_OUT_COLS = TILE_N / (PAIRED ? 2 : 1);   /* of c in a tile */
+constexpr int GG_OUT_COLS = TILE_N / (1 + PAIRED);       /* of a product in a tile */
+constexpr int GG_TILES = (GG_COLS + GG_OUT_COLS - 1) / GG_OUT_COLS;
+constexpr int GG_RESULT = 2 + PAIRED;                    /* the argument */
+constexpr int GG_OUTS = EPILOGUE_OUTS > 0 ? EPILOGUE_OUTS : 1, GG_SUMS = EPILOGUE_SUMS > 0 ? EPILOGUE_SUMS : 1;
 constexpr int GG_ELEM = C_F32 ? 4 : 2;
 constexpr int GG_OUT_CHUNK = 128 / GG_ELEM;              /* columns of c turned around together */
 constexpr int GG_ALL_BARRIER = 1, GG_OUT_BARRIER = 2;    /* the latter one per warpgroup */
@@ -167,17 +203,16 @@ DEV int gg_row_tiles(int rows)
  * at one time form a square and share their operands in the L2 cache. */
 DEV bool gg_next(const GlmcEnv &env, GgWalk &w, GgTile &t)
 {
-	constexpr int COLUMNS = (GG_COLS + GG_OUT_COLS - 1) / GG_OUT_COLS;
 	for (; w.expert < EXPERTS; w.expert++) {
 		t.begin = env.group[w.expert];
 		t.rows = env.group[w.expert + 1] - t.begin;
 		int across = gg_row_tiles(t.rows), i = w.tile - w.first;
-		if (i >= across * COLUMNS) {
-			w.first += across * COLUMNS;
+		if (i >= across * GG_TILES) {
+			w.first += across * GG_TILES;
 			continue;
 		}
-		int band = i / (BAND * COLUMNS) * BAND, width = across - band < BAND ? across - band : BAND;
-		i -= band * COLUMNS;
+		int band = i / (BAND * GG_TILES) * BAND, width = across - band < BAND ? across - band : BAND;
+		i -= band * GG_TILES;
 		t.expert = w.expert;
 		t.m = band + i % width;
 		t.n = i / width;
@@ -218,15 +253,15 @@ DEV void gg_load_a(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *b
 		tma_load_2d(to + i * GG_CHUNK, map, x + i * 64, y, bar);
 }
 
+/* PAIRED: maps 1 and 2 have a box each. */
 DEV void gg_load_b(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *bar)
 {
 	constexpr int BOXES = FORM == 0 ? 1 + PAIRED : (TILE_N + 63) / 64;
-	constexpr int DX = FORM == 0 ? 0 : 64, DY = FORM == 0 ? N / 2 : 0;       /* from box to box */
 	int at = step * GG_STEP, x = FORM == 0 ? at : t.n * TILE_N;
 	int y = FORM == 0 ? t.expert * N + t.n * GG_OUT_COLS : FORM == 1 ? t.expert * K + at : t.begin + at;
 	UNROLL
 	for (int i = 0; i < BOXES; i++)
-		tma_load_2d(to + i * GG_BOX_B * 128, map, x + i * DX, y + i * DY, bar);
+		tma_load_2d(to + i * GG_BOX_B * 128, map + (FORM == 0 ? i : 0), x + (FORM == 0 ? 0 : i * 64), y, bar);
 }
 
 DEV void gg_produce(const GlmcCall &c, const GgShared &s)
@@ -303,47 +338,72 @@ DEV void gg_sum(float (&d)[TILE_N / 2], const GgTile &t, const GgShared &s, GgSl
 
 /* ---- results: registers, shared memory, whole rows of 128 bytes to c ---- */
 
-/* What is stored for accumulator i of this thread. */
-DEV float gg_value(const GlmcCall &c, const float (&d)[TILE_N / 2], int i, int row, int col)
+/* What a thread has of 64 columns of 64 rows, as wgmma leaves it: word w holds two columns from w / 2 * 8 on, of its
+ * first row or the row 8 below (w % 2); `col` is the first of all, in the results. */
+struct GgResults {
+	u32 word[GG_OUTS][16];
+};
+
+#if EPILOGUE_OUTS
+/* row: the thread's two; behind the group's end its last one again, whose results nobody takes. */
+DEV void gg_results(const GlmcCall &c, GgResults &r, float (&sum)[2][GG_SUMS], const float (&d)[TILE_N / 2], int chunk,
+                    const i64 (&row)[2], int col)
 {
-	(void)c;
-	(void)row;
-	(void)col;
-#if PAIRED
-	return GEMM_PAIR(d[i], d[i + TILE_N / 4], row, col);
-#elif defined(GEMM_EPI)
-	return GEMM_EPI(d[i], row, col);
+	UNROLL
+	for (int w = 0; w < 16; w++) {
+		int i = chunk * 32 + w * 2, at = col + w / 2 * 8;
+		if (i >= GG_OUT_COLS / 2)
+			break;
+		float p[1 + PAIRED][2], out[GG_OUTS][2] = {};
+		UNROLL
+		for (int k = 0; k < 2 * (1 + PAIRED); k++)
+			p[k / 2][k % 2] = d[i + k / 2 * (GG_OUT_COLS / 2) + k % 2];
+		if (GG_COLS % GG_OUT_COLS == 0 || at < GG_COLS)
+			epilogue(c, row[w % 2], at, p, out, sum[w % 2]);
+		UNROLL
+		for (int o = 0; o < GG_OUTS; o++)
+			r.word[o][w] = pack_bf16(out[o][0], out[o][1]);
+	}
+}
 #else
-	return d[i];
+DEV void gg_results(const GlmcCall &, GgResults &r, float (&)[2][GG_SUMS], const float (&d)[TILE_N / 2], int chunk,
+                    const i64 (&)[2], int)
+{
+	UNROLL
+	for (int w = 0; w < 16; w++) {
+		int i = chunk * 32 + w * 2;
+		if (i >= GG_OUT_COLS / 2)
+			break;
+		r.word[0][w] = pack_bf16(d[i], d[i + 1]);
+	}
+}
 #endif
+
+/* A result's 64 columns to `out`, 128-byte rows, swizzled. */
+DEV void gg_stage(const u32 (&word)[16], int chunk, u8 *out, int thread)
+{
+	int lane = thread % 32, row = thread / 32 * 16 + (lane & 15);
+	UNROLL
+	for (int i = 0; i < 4; i++) {
+		if (chunk * 64 + i * 16 >= GG_OUT_COLS)
+			break;
+		const u32 r[4] = {word[4 * i], word[4 * i + 1], word[4 * i + 2], word[4 * i + 3]};
+		int to = row * 128 + (i * 2 + (lane >> 4)) * 16;
+		stmatrix_x4(out + swizzle_128((u32)to), r);
+	}
 }
 
-/* Columns 64*chunk .. (f32: 32*chunk ..) of the warpgroup's 64 rows to `out`, 128-byte rows, swizzled. */
-DEV void gg_stage(const GlmcCall &c, const float (&d)[TILE_N / 2], int chunk, u8 *out, int row0, int col0, int thread)
+/* The same of 32 columns in float32. */
+DEV void gg_stage_f32(const float (&d)[TILE_N / 2], int chunk, u8 *out, int thread)
 {
-	int lane = thread % 32, row = thread / 32 * 16 + lane / 4, quad = lane % 4 * 2;
+	int lane = thread % 32, row = thread / 32 * 16 + lane / 4;
 	UNROLL
-	for (int pair = 0; pair < GG_OUT_CHUNK / 16; pair++) {
-		int first = chunk * GG_OUT_CHUNK + pair * 16;
-		if (first >= GG_OUT_COLS)
+	for (int w = 0; w < 8; w++) {
+		int i = chunk * 16 + w * 2;
+		if (i >= GG_OUT_COLS / 2)
 			break;
-		float v[8];
-		UNROLL
-		for (int i = 0; i < 8; i++)
-			v[i] = gg_value(c, d, first / 2 + i, row0 + row + i / 2 % 2 * 8,
-			                col0 + first + i / 4 * 8 + quad + i % 2);
-		if constexpr (!C_F32) {
-			const u32 r[4] = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
-			                  pack_bf16(v[6], v[7])};
-			int to = (thread / 32 * 16 + (lane & 15)) * 128 + (pair * 2 + (lane >> 4)) * 16;
-			stmatrix_x4(out + swizzle_128((u32)to), r);
-		} else {
-			UNROLL
-			for (int i = 0; i < 8; i += 2) {
-				int to = (row + i / 2 % 2 * 8) * 128 + (pair * 16 + i / 4 * 8 + quad) * 4;
-				st8(out + swizzle_128((u32)to), f32x2{v[i], v[i + 1]});
-			}
-		}
+		int to = (row + w % 2 * 8) * 128 + (w / 2 * 8 + lane % 4 * 2) * 4;
+		st8(out + swizzle_128((u32)to), f32x2{d[i], d[i + 1]});
 	}
 }
 
@@ -359,11 +419,11 @@ DEV u32x4 gg_add(u32x4 v, u32x4 old)
 	return v;
 }
 
-/* Rows of `out` to c: those before `rows`, columns before GG_COLS. */
-DEV void gg_write(u8 *to, const u8 *out, int rows, int col, int thread)
+/* Rows of `out` to c: those before `rows`, columns from `col`, before `end`. */
+DEV void gg_write(u8 *to, const u8 *out, int rows, int col, int end, int thread)
 {
 	int piece = thread % 8;
-	if (col + piece * (16 / GG_ELEM) >= GG_COLS)
+	if (col + piece * (16 / GG_ELEM) >= end)
 		return;
 	UNROLL
 	for (int row = thread / 8; row < 64; row += 16) {
@@ -375,23 +435,52 @@ DEV void gg_write(u8 *to, const u8 *out, int rows, int col, int thread)
 	}
 }
 
-/* Chunks alternate between two buffers, also from tile to tile (`turn`), so that one barrier per chunk is
+/* The sums of a tile's columns to working memory. first: of the warpgroup's `rows` rows. */
+DEV void gg_store_sums(const GlmcCall &c, const float (&sum)[2][GG_SUMS], i64 first, int rows, int tile, int thread)
+{
+	float *work = (float *)c.arg[EPILOGUE_WORK];
+	UNROLL
+	for (int i = 0; i < 2 * GG_SUMS; i++) {
+		int row = thread / 32 * 16 + thread % 32 / 4 + i % 2 * 8;
+		float x = sum[i % 2][i / 2];
+		x += shfl_xor(x, 1);
+		x += shfl_xor(x, 2);
+		if (thread % 4 == 0 && row < rows)
+			work[((first + row) * GG_SUMS + i / 2) * GG_TILES + tile] = x;
+	}
+}
+
+/* Chunks and results alternate between two buffers, also from tile to tile (`turn`), so that one barrier for each is
  * enough: a buffer is written again only after the barrier that follows its reading. */
 DEV void gg_store(const GlmcCall &c, const float (&d)[TILE_N / 2], const GgTile &t, u8 *out, int &turn, int group,
                   int thread)
 {
 	constexpr int CHUNKS = (GG_OUT_COLS + GG_OUT_CHUNK - 1) / GG_OUT_CHUNK;
 	int row = t.m * TILE_M + group * 64, rows = (FORM == 2 ? N : t.rows) - row, col = t.n * GG_OUT_COLS;
+	int own = thread / 32 * 16 + thread % 32 / 4, end = col + GG_OUT_COLS < GG_COLS ? col + GG_OUT_COLS : GG_COLS;
 	i64 first = FORM == 2 ? (i64)t.expert * N + row : t.begin + row;
-	u8 *to = (u8 *)c.arg[2] + first * GG_COLS * GG_ELEM;
+	const i64 own_rows[2] = {first + (own < rows ? own : rows - 1), first + (own + 8 < rows ? own + 8 : rows - 1)};
+	float sum[2][GG_SUMS] = {};
 	UNROLL
 	for (int i = 0; i < CHUNKS; i++) {
-		u8 *buffer = out + turn * GG_CHUNK;
-		gg_stage(c, d, i, buffer, (int)first, col, thread);
-		bar_sync(GG_OUT_BARRIER + group, WARPGROUP);
-		gg_write(to, buffer, rows, col + i * GG_OUT_CHUNK, thread);
-		turn ^= 1;
+		GgResults r;
+		int at = col + i * GG_OUT_CHUNK;
+		if (!C_F32)
+			gg_results(c, r, sum, d, i, own_rows, at + thread % 4 * 2);
+		UNROLL
+		for (int o = 0; o < GG_OUTS; o++) {
+			u8 *buffer = out + turn * GG_CHUNK, *to = (u8 *)c.arg[GG_RESULT + o] + first * GG_COLS * GG_ELEM;
+			if (C_F32)
+				gg_stage_f32(d, i, buffer, thread);
+			else
+				gg_stage(r.word[o], i, buffer, thread);
+			bar_sync(GG_OUT_BARRIER + group, WARPGROUP);
+			gg_write(to, buffer, rows, at, end, thread);
+			turn ^= 1;
+		}
 	}
+	if (EPILOGUE_SUMS > 0)
+		gg_store_sums(c, sum, first, rows, t.n, thread);
 }
 
 DEV void gg_consume(const GlmcCall &c, const GgShared &s, int group)
@@ -407,6 +496,25 @@ DEV void gg_consume(const GlmcCall &c, const GgShared &s, int group)
 	}
 }
 
+/* ---- PART 1: the tiles of a row's sum, ascending ---- */
+
+DEV void gg_add_sums(const GlmcCall &c)
+{
+	int s = block_id() % GG_SUMS, row = block_id() / GG_SUMS * GROUPED_GEMM_THREADS + thread_id();
+	if (row >= c.env.R)
+		return;
+	const float *tile = (const float *)c.arg[EPILOGUE_WORK] + ((i64)row * GG_SUMS + s) * GG_TILES;
+	float sum = tile[0];
+	for (int i = 1; i < GG_TILES; i++)
+		sum += tile[i];
+	void *to = c.arg[GG_RESULT + GG_OUTS + s];
+	if (EPILOGUE_SUM_F32)
+		((float *)to)[row] = sum;
+	else
+		((bf16 *)to)[row] = to_bf16(sum);
+}
+
+#if PART == 0
 KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
 {
 	DYN_SMEM(smem);
@@ -420,6 +528,8 @@ KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTA
 		mbar_init_fence();
 		tma_prefetch(&c.map[0]);
 		tma_prefetch(&c.map[1]);
+		if (PAIRED)
+			tma_prefetch(&c.map[2]);
 	}
 	block_sync();
 	if (group == GG_GROUPS) {
@@ -431,5 +541,9 @@ KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTA
 	reg_inc<232>();
 	gg_consume(c, s, group);
 }
-
+#else
+KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
+{
+	gg_add_sums(c);
+}
 #endif

@@ -19,6 +19,7 @@ Fault = collections.namedtuple("Fault", "name program file old new word")
 
 GEMM = ("test_grouped_gemm.cpp", "FORM=0 EXPERTS=3 N=80 K=336 SEEDS=4 TILE_M=128 STAGES=3")
 WGRAD = ("test_grouped_gemm.cpp", "FORM=2 EXPERTS=3 N=80 K=208 SEEDS=4 STAGES=3")
+SWIGLU = ("test_grouped_gemm.cpp", "FORM=0 EPILOGUE=3 EPILOGUE_SUMS=1 EXPERTS=3 N=80 K=64 TILE_N=96 SEEDS=3")
 F32 = ("test_grouped_gemm.cpp", "FORM=0 C_F32=1 EXPERTS=3 N=80 K=64 SEEDS=4")
 ATTENTION = ("test_attention.cpp",
              "PART=0 SEEDS=2 HEADS=2 KV_HEADS=1 HEAD_DIM=48 V_DIM=32 SCALE=0.14f SELW=5 TILE_K=32")
@@ -70,8 +71,8 @@ FAULTS = [
           "bar_sync(GG_OUT_BARRIER + 2 * group + thread / 64, 64);", "race"),
     Fault("no barrier before attention's rows", ATTENTION, T, "bar_sync(barrier, WARPGROUP);", "", "race"),
     # layouts
-    Fault("fragments swapped", GEMM, G, "pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5])",
-          "pack_bf16(v[4], v[5]), pack_bf16(v[2], v[3])", "expected"),
+    Fault("fragments swapped", GEMM, G, "word[4 * i + 1], word[4 * i + 2]", "word[4 * i + 2], word[4 * i + 1]",
+          "expected"),
     Fault("no swizzle of results", GEMM, G, "stmatrix_x4(out + swizzle_128((u32)to), r);",
           "stmatrix_x4(out + to, r);", "expected"),
     Fault("no swizzle of keys", ATTENTION, T, "(piece / 8 * ROWS * 128) + swizzle_128((u32)(row * 128 + piece % 8 * 16))",
@@ -83,11 +84,21 @@ FAULTS = [
           "pack_bf16(s[8 * step + 2 * k + 1], s[8 * step + 2 * k])", "expected"),
     # bounds
     Fault("a row too many is written", GEMM, G, "if (row >= rows)", "if (row > rows)", ""),
+    Fault("columns of the next tile", SWIGLU, G, "end = col + GG_OUT_COLS < GG_COLS ? col + GG_OUT_COLS : GG_COLS",
+          "end = GG_COLS", "expected"),
     Fault("a row of the next group is added", WGRAD, G, "for (int i = from * 8 + thread;",
           "for (int i = from * 8 + 8 + thread;", ""),
-    Fault("columns past N", GEMM, G, ">= GG_COLS)\n\t\treturn;", ">= GG_COLS + 16)\n\t\treturn;", ""),
+    Fault("columns past N", GEMM, G, ">= end)\n\t\treturn;", ">= end + 16)\n\t\treturn;", ""),
     Fault("a key too many is seen", PLAIN, T, "t - key - 32 * k);\n\t\tbits",
           "t + 1 - key - 32 * k);\n\t\tbits", "expected"),
+    # epilogues
+    Fault("an epilogue behind a group", SWIGLU, G, "first + (own + 8 < rows ? own + 8 : rows - 1)", "first + own + 8", ""),
+    Fault("an epilogue past N", SWIGLU, G, "if (GG_COLS % GG_OUT_COLS == 0 || at < GG_COLS)", "", ""),
+    Fault("sums of a lane alone", SWIGLU, G, "x += shfl_xor(x, 1);", "", "sums of rows"),
+    Fault("sums of another row", SWIGLU, G, "p, out, sum[w % 2]", "p, out, sum[0]", "sums of rows"),
+    Fault("sums over a neighbour's", SWIGLU, G, "if (thread % 4 == 0 && row < rows)", "if (thread % 4 == 0)", ""),
+    Fault("the second matrix", SWIGLU, G, "map + (FORM == 0 ? i : 0)", "map", "expected"),
+    Fault("one buffer for all results", SWIGLU, G, "turn ^= 1;", "", "race"),
     # the indexer
     Fault("no wait for an empty stage of keys", SELECT, S,
           "mbar_wait(&bars->empty[stage], (count / SK_STAGES & 1) ^ 1);", "", "race"),

@@ -1,47 +1,83 @@
 /* test_grouped_gemm.cpp - grouped_gemm.cuh against loops in double: ragged groups, experts without rows,
  * all rows with one expert, sizes that no tile divides. Parameters come as macros. */
 #if defined(EPILOGUE)
-#define GEMM_EPI(v, row, col) (2 * (v) + ((const float *)c.arg[3])[row] - (float)(col))
+#include "epilogues.cuh"
+#else
+#include "dev.cuh"
+#define EPILOGUE 0
 #endif
-#if defined(PAIRED)
-#define GEMM_PAIR(v, w, row, col) ((v) * (w) + ((const float *)c.arg[3])[row] - (float)(col))
-#endif
+
+namespace part0 {
+#define KERNEL_NAME grouped_gemm
 #include "grouped_gemm.cuh"
+}
+
+#if EPILOGUE_SUMS
+namespace part1 {
+#undef KERNEL_NAME
+#undef PART
+#define KERNEL_NAME grouped_gemm_sums
+#define PART 1
+#include "grouped_gemm.cuh"
+}
+#endif
 
 #include "harness.h"
+
+using namespace part0;
 
 #if C_F32
 typedef float Out;
 #else
 typedef bf16 Out;
 #endif
+#if EPILOGUE_SUM_F32
+typedef float Sum;
+#else
+typedef bf16 Sum;
+#endif
 
 static constexpr int CAPACITY = 448;     /* rows that buffers have room for */
 
 struct Problem {
 	Array<int> group;
-	Array<bf16> a, b;
-	Array<float> extra;
-	Array<Out> before, c;
+	Array<bf16> a, b, b2, other;
+	Array<float> weight, work;
+	Array<Out> before;
+	std::vector<Array<Out>> c;
+	std::vector<Array<Sum>> sums;
 
 	Problem(const std::vector<int> &counts)
 		: group(EXPERTS + 1), a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
 		  b(random_bf16(FORM == 2 ? (size_t)CAPACITY * K : (size_t)EXPERTS * N * K, 1)),
-		  extra(random_f32(CAPACITY, 1)), before(size_c()), c(size_c())
+		  b2(random_bf16(PAIRED ? (size_t)EXPERTS * N * K : 0, 1)), other(random_bf16(EPILOGUE ? size_c() : 0, 1)),
+		  weight(random_f32(CAPACITY, 1)), work((size_t)CAPACITY * GG_SUMS * GG_TILES), before(size_c())
 	{
 		group[0] = 0;
 		for (size_t e = 0; e < EXPERTS; e++)
 			group[e + 1] = group[e] + counts[e];
-		size_t rows = (size_t)group[EXPERTS];
-		memset((void *)(a.data() + rows * (FORM == 2 ? N : K)), 0xff, (CAPACITY - rows) * (FORM == 2 ? N : K) * 2);
+		poison(a);
 		if (FORM == 2)
-			memset((void *)(b.data() + rows * K), 0xff, (CAPACITY - rows) * K * 2);
+			poison(b);
+		poison(other);
+		poison(weight);
 		for (size_t i = 0; i < before.size(); i++)
 #if C_F32
 			before[i] = random_float(1);
 #else
 			before[i] = to_bf16(random_float(1));
 #endif
+		for (int i = 0; i < GG_OUTS; i++)
+			c.emplace_back(size_c());
+		for (int i = 0; i < EPILOGUE_SUMS; i++)
+			sums.emplace_back(CAPACITY);
+	}
+
+	/* Rows behind the last group. */
+	template <class T> void poison(Array<T> &x)
+	{
+		size_t width = x.size() / CAPACITY, from = (size_t)rows() * width;
+		memset((void *)(x.data() + from), 0xff, (x.size() - from) * sizeof(T));
 	}
 
 	static size_t size_c() { return (FORM == 2 ? (size_t)EXPERTS * N : CAPACITY) * GG_COLS; }
@@ -49,8 +85,8 @@ struct Problem {
 	size_t written() const { return FORM == 2 ? size_c() : (size_t)rows() * GG_COLS; }
 };
 
-/* The sum for row i of c's expert e (a row of a, or of c[e]), column j of the product. */
-static double sum(const Problem &p, int e, int i, int j)
+/* The sum for row i of c's expert e (a row of a, or of c[e]), column j of the product with b. */
+static double sum(const Problem &p, const Array<bf16> &weights, int e, int i, int j)
 {
 	double s = 0;
 	if (FORM == 2) {
@@ -58,36 +94,92 @@ static double sum(const Problem &p, int e, int i, int j)
 			s += value(p.a[(size_t)r * N + i]) * value(p.b[(size_t)r * K + j]);
 		return s;
 	}
-	const bf16 *b = p.b.data() + (size_t)e * N * K;
+	const bf16 *b = weights.data() + (size_t)e * N * K;
 	for (int k = 0; k < K; k++)
 		s += value(p.a[(size_t)i * K + k]) * value(FORM == 0 ? b[(size_t)j * K + k] : b[(size_t)k * N + j]);
 	return s;
 }
 
-static double element(const Problem &p, int e, int i, int j)
+typedef std::vector<std::vector<double>> Wanted;     /* results, then sums */
+
+/* Element `at` = (i, j) of every result, and what it adds to sums. */
+static void element(const Problem &p, Wanted &want, int e, int i, int j, size_t at)
 {
-	double s = sum(p, e, i, j);
-#if defined(EPILOGUE)
-	s = 2 * s + p.extra[(size_t)i] - j;
-#endif
-#if PAIRED
-	s = s * sum(p, e, i, N / 2 + j) + p.extra[(size_t)i] - j;
-#endif
-	return s;
+	double x = sum(p, p.b, e, i, j);
+	if (EPILOGUE == 0)
+		want[0][at] = x + (ACC ? value(p.before[at]) : 0);
+	if (EPILOGUE == 2)
+		want[0][at] = x + value(p.other[at]);
+	if (EPILOGUE != 1 && EPILOGUE != 3)
+		return;
+	double up = sum(p, p.b2, e, i, j), s = 1 / (1 + std::exp(-x)), w = p.weight[(size_t)i], h = x * s * up;
+	want[0][at] = h * w;
+	if (EPILOGUE == 1)
+		return;
+	double dh = value(p.other[at]);
+	want[1][at] = dh * w * x * s;
+	want[2][at] = dh * w * up * s * (1 + x * (1 - s));
+	if (EPILOGUE_SUMS > 0)
+		want[3][(size_t)i] += dh * h;
+	if (EPILOGUE_SUMS > 1)
+		want[4][(size_t)i] += h;
 }
 
-static std::vector<double> reference(const Problem &p)
+static Wanted reference(const Problem &p)
 {
-	std::vector<double> want(p.written());
+	Wanted want(GG_OUTS, std::vector<double>(p.written()));
+	want.resize(GG_OUTS + EPILOGUE_SUMS, std::vector<double>((size_t)p.rows()));
 	for (int e = 0; e < EXPERTS; e++) {
 		int first = FORM == 2 ? 0 : p.group[(size_t)e], last = FORM == 2 ? N : p.group[(size_t)e + 1];
 		for (int i = first; i < last; i++)
-			for (int j = 0; j < GG_COLS; j++) {
-				size_t at = ((size_t)(FORM == 2 ? e * N : 0) + (size_t)i) * GG_COLS + (size_t)j;
-				want[at] = element(p, e, i, j) + (ACC ? value(p.before[at]) : 0);
-			}
+			for (int j = 0; j < GG_COLS; j++)
+				element(p, want, e, i, j, ((size_t)(FORM == 2 ? e * N : 0) + (size_t)i) * GG_COLS + (size_t)j);
 	}
 	return want;
+}
+
+static GlmcCall call_of(Problem &p)
+{
+	GlmcCall c = {};
+	int n = 0;
+	c.arg[n++] = p.a.data();
+	c.arg[n++] = p.b.data();
+	if (PAIRED)
+		c.arg[n++] = p.b2.data();
+	for (Array<Out> &x : p.c)
+		c.arg[n++] = x.data();
+	for (Array<Sum> &x : p.sums)
+		c.arg[n++] = x.data();
+	if (EPILOGUE > 1)
+		c.arg[n++] = p.other.data();
+	if (EPILOGUE % 2)
+		c.arg[n++] = p.weight.data();
+	c.arg[n] = p.work.data();
+	c.env.R = p.rows();
+	c.env.group = p.group.data();
+	map_2d(&c.map[0], 2, p.a.data(), CAPACITY, FORM == 2 ? N : K, GG_BOX_A, 64);
+	for (int i = 0; i < 1 + PAIRED; i++)
+		map_2d(&c.map[1 + i], 2, i ? p.b2.data() : p.b.data(), FORM == 2 ? CAPACITY : EXPERTS * (FORM == 0 ? N : K),
+		       FORM == 1 ? N : K, GG_BOX_B, 64);
+	return c;
+}
+
+static bool launch(Problem &p, const GlmcCall &c, int blocks, u64 seed)
+{
+	p.work.spoil();
+	for (Array<Out> &x : p.c)
+		x.spoil();
+	for (Array<Sum> &x : p.sums)
+		x.spoil();
+	if (ACC)
+		memcpy((void *)p.c[0].data(), p.before.data(), p.written() * sizeof(Out));
+	if (!run("grouped_gemm", grouped_gemm, c, blocks, GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED, seed))
+		return false;
+#if EPILOGUE_SUMS
+	int threads = part1::GROUPED_GEMM_THREADS, grid = (p.rows() + threads - 1) / threads * EPILOGUE_SUMS;
+	return run("sums of rows", part1::grouped_gemm_sums, c, grid, threads, part1::GROUPED_GEMM_SHARED, seed);
+#endif
+	return true;
 }
 
 /* A sum of k products of values below 1 in float32, rounded to bf16 once (ACC: twice). */
@@ -96,26 +188,21 @@ static double tolerance() { return C_F32 ? 2e-6 : ACC ? 8e-3 : 4.1e-3; }
 static void test(const std::vector<int> &counts, int blocks)
 {
 	Problem p(counts);
-	std::vector<double> want = reference(p);
-	GlmcCall c = {};
-	c.arg[0] = p.a.data();
-	c.arg[1] = p.b.data();
-	c.arg[2] = p.c.data();
-	c.arg[3] = p.extra.data();
-	c.env.R = p.rows();
-	c.env.group = p.group.data();
-	map_2d(&c.map[0], 2, p.a.data(), CAPACITY, FORM == 2 ? N : K, GG_BOX_A, 64);
-	map_2d(&c.map[1], 2, p.b.data(), FORM == 2 ? CAPACITY : EXPERTS * (FORM == 0 ? N : K), FORM == 1 ? N : K, GG_BOX_B,
-	       64);
+	Wanted want = reference(p);
+	GlmcCall c = call_of(p);
 	for (u64 seed = 1; seed <= SEEDS; seed++) {
-		p.c.spoil();
-		if (ACC)
-			memcpy((void *)p.c.data(), p.before.data(), p.written() * sizeof(Out));
-		if (!run("grouped_gemm", KERNEL_NAME, c, blocks, GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED, seed))
+		if (!launch(p, c, blocks, seed))
 			return;
-		if (!check_close("grouped_gemm", p.c, want, tolerance()))
-			return;
-		check_untouched("rows behind the last group", p.c, p.written());
+		for (size_t o = 0; o < p.c.size(); o++) {
+			if (!check_close("grouped_gemm", p.c[o], want[o], tolerance()))
+				return;
+			check_untouched("rows behind the last group", p.c[o], p.written());
+		}
+		for (size_t s = 0; s < p.sums.size(); s++) {
+			if (!check_close("sums of rows", p.sums[s], want[GG_OUTS + s], EPILOGUE_SUM_F32 ? 1e-5 : 4.1e-3))
+				return;
+			check_untouched("sums behind the last group", p.sums[s], (size_t)p.rows());
+		}
 	}
 }
 

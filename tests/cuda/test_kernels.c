@@ -4,7 +4,7 @@
  *
  *     test_kernels TEMPLATES LIST [NVDISASM]
  *
- * A line of LIST: template, most registers per thread, instructions (comma between, - for none), macro
+ * A line of LIST: template (headers of LIST's folder before it, with + between), most registers per thread, instructions (comma between, - for none), macro
  * definitions. An instruction in capitals is one of the machine code; where there is no disassembler
  * the PTX that it comes from is looked for. Others are PTX. A template with a kernel that has no line
  * without definitions is compiled with its defaults too. Status 77 where there is no NVRTC.
@@ -29,6 +29,7 @@ typedef struct Case {
 
 typedef struct Check {
 	const char *templates, *disassembler;
+	char folder[LINE];       /* of the list */
 	Case cases[MAX_CASES];
 	int n;
 } Check;
@@ -126,10 +127,10 @@ static void add_defaults(Check *k)
 
 /* ---- one case ---- */
 
-/* "#define NAME VALUE" lines and the include. */
+/* "#define NAME VALUE" lines and includes. */
 static void make_source(const Case *c, char *text, size_t size)
 {
-	char defines[LINE], *rest;
+	char defines[LINE], files[LINE], *rest;
 	size_t n = 0;
 	memcpy(defines, c->defines, sizeof defines);
 	for (char *d = strtok_r(defines, " \t", &rest); d; d = strtok_r(NULL, " \t", &rest)) {
@@ -138,7 +139,9 @@ static void make_source(const Case *c, char *text, size_t size)
 			*value++ = 0;
 		n += (size_t)snprintf(text + n, size - n, "#define %s %s\n", d, value ? value : "1");
 	}
-	snprintf(text + n, size - n, "#include \"%s\"\n", c->file);
+	memcpy(files, c->file, sizeof files);
+	for (char *f = strtok_r(files, "+", &rest); f; f = strtok_r(NULL, "+", &rest))
+		n += (size_t)snprintf(text + n, size - n, "#include \"%s\"\n", f);
 }
 
 /* The disassembly of a cubin, or NULL. */
@@ -226,7 +229,7 @@ static int check_use(const Case *c, const NvrtcJob *j)
 static int check_case(const Check *k, const Case *c)
 {
 	char source[4 * LINE];
-	const char *const folders[] = {k->templates, NULL};
+	const char *const folders[] = {k->templates, k->folder, NULL};
 	make_source(c, source, sizeof source);
 	NvrtcJob j = {.name = "kernel.cu", .source = source, .include = folders};
 	bool ok = nvrtc_compile(&j);
@@ -276,6 +279,8 @@ int main(int argc, char **argv)
 	}
 	k.templates = argv[1];
 	k.disassembler = argc > 3 && *argv[3] ? argv[3] : NULL;
+	const char *name = strrchr(argv[2], '/');
+	snprintf(k.folder, sizeof k.folder, "%.*s", name ? (int)(name - argv[2]) : 1, name ? argv[2] : ".");
 	add_list(&k, argv[2]);
 	add_defaults(&k);
 	printf("NVRTC %d.%d, instructions from %s\n", major, minor, k.disassembler ? k.disassembler : "PTX");
