@@ -2,10 +2,13 @@
  *
  * A node joins the cluster of an operand when both work on the same rows and no other operand
  * depends on that cluster (else the kernel would need its own result). Then neighbouring clusters
- * merge while that makes no cycle. Invariant: the graph of clusters is acyclic, so a topological
+ * merge while that makes no cycle, and at last row code that alone reads a product of routed rows becomes its
+ * epilogue. Invariant: the graph of clusters is acyclic, so a topological
  * order exists; ties go to the smallest node index, which keeps the order of the model.
  */
 #include "cluster.h"
+
+#include "epilogue.h"
 
 enum { NONE = -1 };
 
@@ -17,6 +20,7 @@ typedef struct Fuser {
 	bool *coded;
 	NodeList *deps;          /* per node: coded nodes it reads, through floating ones */
 	int *group;              /* per node: current group at this level */
+	bool epilogues;
 } Fuser;
 
 Val value_root(const Graph *g, Val v)
@@ -241,6 +245,66 @@ static void merge_groups(Level *l, const uint32_t *nodes, uint32_t n)
 	}
 }
 
+/* ---- epilogues: row code and the products that it alone reads ---- */
+
+static bool only_reader(const Fuser *f, uint32_t node, uint32_t q)
+{
+	const Graph *g = f->g;
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		for (uint32_t k = 0; f->coded[i] && k < f->deps[i].n; k++)
+			if (f->deps[i].v[k] == node && f->group[i] != (int)q)
+				return false;
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		if (g->vals.v[value_root(g, g->outputs.v[i].val).i - 1].node == node)
+			return false;
+	return true;
+}
+
+/* The products that group q could be the epilogue of, ascending; q's own nodes go to `code`. */
+static NodeList find_products(const Level *l, const uint32_t *nodes, uint32_t n, uint32_t q, NodeList *code)
+{
+	const Fuser *f = l->f;
+	NodeList found = {0};
+	for (uint32_t i = 0; i < n; i++)
+		if (f->group[nodes[i]] == (int)q)
+			vec_push(f->a, code, nodes[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		const Node *p = &f->g->nodes.v[nodes[i]];
+		uint32_t group = (uint32_t)f->group[nodes[i]];
+		if (has(l->v[q].deps, group) && epilogue_product(f->g, p) && only_reader(f, nodes[i], q) &&
+		    epilogue_fits(f->g, f->coded, code->v, code->n, p) && !indirect(l, group, q))
+			vec_push(f->a, &found, nodes[i]);
+	}
+	return found;
+}
+
+/* Two products of the same rows with matrices of one shape, as gate and up are. */
+static bool is_pair(const Graph *g, const Node *x, const Node *y)
+{
+	return x->i[0] == 0 && y->i[0] == 0 && value_root(g, x->in[0]).i == value_root(g, y->in[0]).i;
+}
+
+/* Row code becomes the epilogue of the two products it reads that share their rows, else of the last product
+ * it reads: then its results are not written and read again. */
+static void absorb_products(Level *l, const uint32_t *nodes, uint32_t n)
+{
+	const Fuser *f = l->f;
+	for (uint32_t q = 0; q < l->n; q++) {
+		NodeList code = {0};
+		if (!l->v[q].alive || l->v[q].kind != CLUSTER_ROWS || l->v[q].domain != DIM_R)
+			continue;
+		NodeList p = find_products(l, nodes, n, q, &code);
+		uint32_t first = p.n ? p.n - 1 : 0;
+		for (uint32_t i = 0; i + 1 < p.n && first == p.n - 1; i++)
+			if (is_pair(f->g, &f->g->nodes.v[p.v[i]], &f->g->nodes.v[p.v[i + 1]]))
+				first = i;
+		for (uint32_t i = first; i < p.n && i < first + EPILOGUE_PRODUCTS; i++) {
+			merge(l, nodes, n, q, (uint32_t)f->group[p.v[i]]);
+			l->v[q].kind = CLUSTER_TEMPLATE;
+		}
+	}
+}
+
 /* Orders the living groups: smallest first node first among those whose operands are done. */
 static uint32_t order_groups(const Level *l, const uint32_t *nodes, uint32_t n, uint32_t *order)
 {
@@ -321,6 +385,8 @@ static Cluster *cluster_level(Fuser *f, const uint32_t *nodes, uint32_t n, bool 
 {
 	Level l = form_groups(f, nodes, n, inside);
 	merge_groups(&l, nodes, n);
+	if (f->epilogues)
+		absorb_products(&l, nodes, n);
 	uint32_t *order = ARENA_ARRAY(f->a, uint32_t, l.n + 1);
 	*count = order_groups(&l, nodes, n, order);
 	Cluster *out = ARENA_ARRAY(f->a, Cluster, *count + 1);
@@ -336,9 +402,9 @@ static Cluster *cluster_level(Fuser *f, const uint32_t *nodes, uint32_t n, bool 
 	return out;
 }
 
-Clusters cluster_nodes(Arena *a, const Graph *g)
+Clusters cluster_nodes(Arena *a, const Graph *g, bool epilogues)
 {
-	Fuser f = {.a = a, .g = g};
+	Fuser f = {.a = a, .g = g, .epilogues = epilogues};
 	f.coded = ARENA_ARRAY(a, bool, g->nodes.n);
 	f.deps = ARENA_ARRAY(a, NodeList, g->nodes.n);
 	f.group = ARENA_ARRAY(a, int, g->nodes.n);

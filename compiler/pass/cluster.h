@@ -2,9 +2,10 @@
  *
  * Nodes without code (sources, reshape, detach) only rename storage. Slices and broadcasts
  * float: every reader folds them into its index, unless a template or the caller wants the value
- * itself. The other nodes are coded: a cluster is one kernel of generated row code, one template,
- * one exchange, or a region: all nodes with routed rows of one dispatch, run once per exchange
- * round, clustered in itself.
+ * itself. The other nodes are coded: a cluster is one kernel of generated row code, one template
+ * (products of routed rows with the row code that alone reads them, on the cuda target), one exchange, or
+ * a region: all nodes with routed rows of one dispatch, run once per exchange round, clustered in
+ * itself.
  */
 #ifndef GLMC_CLUSTER_H
 #define GLMC_CLUSTER_H
@@ -31,7 +32,8 @@ typedef struct Clusters {
 	bool *coded;             /* per node */
 } Clusters;
 
-Clusters cluster_nodes(Arena *a, const Graph *g);
+/* cluster_nodes - `epilogues`: row code joins the products of routed rows that it alone reads. */
+Clusters cluster_nodes(Arena *a, const Graph *g, bool epilogues);
 
 /* value_root - the value whose storage `v` shares: through reshape, detach and casts that change
  * nothing. */

@@ -196,13 +196,12 @@ static void step_exchange(Build *b, const Node *n, uint32_t xch)
 
 static void step_leaf(Build *b, const Clusters *cs, const Cluster *cl, uint32_t xch)
 {
-	const Node *n = &b->g->nodes.v[cl->nodes[0]];
 	if (cl->kind == CLUSTER_ROWS)
 		fn_step_rows(b, cs, cl);
 	else if (cl->kind == CLUSTER_TEMPLATE)
-		fn_step_operator(b, n);
+		fn_step_operator(b, cs, cl);
 	else
-		step_exchange(b, n, xch);
+		step_exchange(b, &b->g->nodes.v[cl->nodes[0]], xch);
 }
 
 static const Node *region_dispatch(const Graph *g, const Cluster *cl)
@@ -320,7 +319,7 @@ Fn *fn_build(Arena *a, KernelSet *ks, const Diag *d, const Graph *g, const Weigh
 		take_narrow_operands(&b);
 	b.fn->name = g->name;
 	b.fn->graph = b.g;
-	Clusters cs = cluster_nodes(a, b.g);
+	Clusters cs = cluster_nodes(a, b.g, o->cuda);
 	for (uint32_t i = 0; i < cs.n; i++) {
 		if (cs.v[i].kind == CLUSTER_REGION)
 			step_region(&b, &cs, &cs.v[i]);

@@ -25,9 +25,10 @@ uint32_t fn_value_buf(Build *b, Val v);
 
 void fn_add_step(Build *b, Step s);
 
-/* fn_step_rows, fn_step_operator - the steps of a cluster of row code; of an operator with templates. */
+/* fn_step_rows, fn_step_operator - the steps of a cluster of row code; of an operator with templates, or of
+ * products with an epilogue. */
 void fn_step_rows(Build *b, const Clusters *cs, const Cluster *cl);
-void fn_step_operator(Build *b, const Node *n);
+void fn_step_operator(Build *b, const Clusters *cs, const Cluster *cl);
 
 /* fn_step_zero - clears the result of `n`, which its step then adds to. */
 void fn_step_zero(Build *b, const Node *n);

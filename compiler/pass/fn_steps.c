@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "fn_int.h"
-#include "row_kernel.h"
+#include "row_plan.h"
 #include "select.h"
 
 uint32_t kernel_add(KernelSet *ks, const char *stem, const char *source, const char *origin,
@@ -93,16 +93,6 @@ static uint32_t row_arg_buf(Build *b, const RowArg *arg, BufRows rows)
 	return fn_value_buf(b, arg->val);
 }
 
-static const char *row_stem(const Graph *g, const Cluster *cl)
-{
-	for (uint32_t i = 0; i < cl->n; i++) {
-		Op op = g->nodes.v[cl->nodes[i]].op;
-		if (op_class(op) == CL_ROW || op == OP_silu || op == OP_concat)
-			return op_name(op);
-	}
-	return op_name(g->nodes.v[cl->nodes[cl->n - 1]].op);
-}
-
 static BufRows cluster_rows(const Build *b, const Cluster *cl)
 {
 	uint32_t region = 0;
@@ -164,7 +154,7 @@ void fn_step_rows(Build *b, const Clusters *cs, const Cluster *cl)
 		s.arg[i] = row_arg_buf(b, &k.args[i], rows);
 		add_access(b, &access, row_mode(b, &k, i), s.arg[i], 0);
 	}
-	TemplateStep t = {.stem = arena_printf(b->a, "row_%s", row_stem(b->g, cl)), .source = k.source,
+	TemplateStep t = {.stem = arena_printf(b->a, "row_%s", row_plan_stem(b->g, cl)), .source = k.source,
 	                  .file = "generated", .scratch = b->o->cuda ? NULL : "SCRATCH_BYTES", .launch = k.launch};
 	add_launch(b, &s, &t, &access, first->span);
 	if (b->o->cuda)
@@ -230,9 +220,11 @@ static void add_operator_step(Build *b, Works *w, const TemplateStep *k, Span sp
 	fn_add_step(b, s);
 }
 
-void fn_step_operator(Build *b, const Node *n)
+void fn_step_operator(Build *b, const Clusters *cs, const Cluster *cl)
 {
-	TemplateSteps steps = template_steps(b->a, b->g, n, b->accumulate, b->o);
+	const Node *n = &b->g->nodes.v[cl->nodes[0]];
+	TemplateSteps steps = cl->n == 1 ? template_steps(b->a, b->g, n, b->accumulate, b->o)
+	                                 : template_fused(b->a, cs, cl, b->accumulate, b->o);
 	Works w = {.n = 0};
 	add_problem(b, n->span, steps.error);
 	for (uint32_t i = 0; i < steps.v.n; i++)

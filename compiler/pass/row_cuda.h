@@ -55,6 +55,8 @@ typedef struct RowGen {
 	int64_t columns;         /* bytes in which the groups of a block add their columns */
 	int red;                 /* values that one group_sum adds */
 	int kept;                /* registers of kept values and accumulators */
+	const Val *product;      /* of an epilogue: operands that are sums in registers, p[0], p[1] */
+	uint32_t nproduct;
 } RowGen;
 
 /* row_line - one line of the open nest. */
@@ -79,6 +81,12 @@ void row_eval_def(RowGen *g, Text *t, const Node *n, const Index *ix);
 /* row_each, row_elem - before a statement on a vector, behind the name of one: nothing when V is 1. */
 const char *row_each(const RowGen *g);
 const char *row_elem(const RowGen *g);
+
+/* row_product - which of the products `v` is; -1 none. */
+int row_product(const RowGen *g, Val v);
+
+/* row_c_type - the C++ type of elements in memory. */
+const char *row_c_type(DType t);
 
 /* row_inlines - operators of one definition that readers can contain. */
 bool row_inlines(Op op);

@@ -139,10 +139,23 @@ static void eval_computed(RowGen *g, Text *t, uint32_t k, Ix at, const Type *typ
 	}
 }
 
+int row_product(const RowGen *g, Val v)
+{
+	for (uint32_t i = 0; i < g->nproduct; i++)
+		if (g->product[i].i == v.i)
+			return (int)i;
+	return -1;
+}
+
 static void eval_leaf(RowGen *g, Text *t, Val root, Ix at)
 {
 	uint32_t k = root.i - 1;
 	const Type *type = graph_type(g->p.g, root);
+	int product = row_product(g, root);
+	if (product >= 0) {
+		text_add(t, type->dtype == DT_bf16 ? "rounded(p[%d][e])" : "p[%d][e]", product);
+		return;
+	}
 	if (g->p.inside[g->p.g->vals.v[k].node]) {
 		if (!g->nest_of[k])
 			ice("row kernel reads a value before it is computed");

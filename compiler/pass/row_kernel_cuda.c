@@ -440,7 +440,7 @@ static void cut_chunks(RowGen *g)
 
 /* ---- the kernel ---- */
 
-static const char *c_type(DType t)
+const char *row_c_type(DType t)
 {
 	switch (t) {
 	case DT_bf16: return "bf16";
@@ -462,7 +462,7 @@ static void declare_args(const RowGen *g, Text *t)
 		if (a->kind == ROW_ROPE || a->kind == ROW_PARTIAL || column)
 			continue;
 		const Type *ty = graph_type(g->p.g, a->val);
-		const char *is_const = a->kind == ROW_IN ? "const " : "", *c = c_type(ty->dtype);
+		const char *is_const = a->kind == ROW_IN ? "const " : "", *c = row_c_type(ty->dtype);
 		text_add(t, "\t\t%s%s *a%u = (%s%s *)c.arg[%u]", is_const, c, i, is_const, c, i);
 		if (type_has_rows(ty))
 			text_add(t, " + r * %lld", (long long)type_row(ty));

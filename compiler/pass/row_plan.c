@@ -169,6 +169,16 @@ int64_t row_plan_bytes(const RowPlan *p)
 	return bytes;
 }
 
+const char *row_plan_stem(const Graph *g, const Cluster *cl)
+{
+	for (uint32_t i = 0; i < cl->n; i++) {
+		Op op = g->nodes.v[cl->nodes[i]].op;
+		if (op_class(op) == CL_ROW || op == OP_silu || op == OP_concat)
+			return op_name(op);
+	}
+	return op_name(g->nodes.v[cl->nodes[cl->n - 1]].op);
+}
+
 void row_plan_title(const RowPlan *p, Text *t)
 {
 	text_add(t, "/* rows of ");

@@ -42,6 +42,9 @@ bool row_plan_rounds(const RowPlan *p, const Node *n);
 /* row_plan_bytes - bytes of arguments per row. */
 int64_t row_plan_bytes(const RowPlan *p);
 
+/* row_plan_stem - the operator that names a cluster of row code. */
+const char *row_plan_stem(const Graph *g, const Cluster *cl);
+
 /* row_plan_title - the operators, as a comment. */
 void row_plan_title(const RowPlan *p, Text *t);
 

@@ -46,6 +46,9 @@ typedef struct TemplateSteps {
 /* template_steps - what to run for node `n`. `accumulate`: per value, see row_kernel.h. */
 TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool *accumulate, const FnOptions *o);
 
+/* template_fused - what to run for a cluster of products of routed rows and the row code behind them. */
+TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o);
+
 /* template_zero - clears so many bytes. */
 TemplateStep template_zero(Arena *a, const FnOptions *o, int64_t bytes);
 

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "../base/file.h"
+#include "../ir/op_cost.h"
+#include "epilogue.h"
 #include "select_int.h"
 
 enum {
@@ -40,9 +42,9 @@ static void add_parts(Maker *m, TemplateSteps *out, const char *text, const char
 		for (uint32_t i = 0; i < h.work.n && s.nargs < GLMC_ARGS; i++)
 			s.args[s.nargs++] = (TemplateArg){.work = (int)i + 1, .rows = h.work.v[i].rows, .mode = 'w',
 			                                  .row_bytes = h.work.v[i].row_bytes};
-		s.source = arena_printf(m->a, "#define KERNEL_NAME $NAME\n#define LAUNCH_THREADS %d\n#define LAUNCH_SHARED %d\n"
-		                        "#define PART %d\n%s#include \"%s\"\n", s.launch.threads, s.launch.shared, part,
-		                        m->t.s ? m->t.s : "", m->k.file);
+		s.source = arena_printf(m->a, "%s#define KERNEL_NAME $NAME\n#define LAUNCH_THREADS %d\n#define LAUNCH_SHARED %d\n"
+		                        "#define PART %d\n%s#include \"%s\"\n", m->code && part == 0 ? m->code : "",
+		                        s.launch.threads, s.launch.shared, part, m->t.s ? m->t.s : "", m->k.file);
 		vec_push(m->a, &out->v, s);
 	}
 }
@@ -136,29 +138,77 @@ static void make_product(Maker *m, TemplateSteps *out)
 	vec_push(m->a, &out->v, s);
 }
 
-static void make_grouped(Maker *m, TemplateSteps *out)
+/* The products of a cluster, at most two, in front of its row code; the others' nodes go to `rows`. */
+static uint32_t part_products(const Maker *m, const Cluster *cl, Val *product, Cluster *rows)
 {
-	static const char *const stem[] = {"nt", "nn", "tn"};
+	uint32_t n = 0;
+	*rows = (Cluster){.kind = CLUSTER_ROWS, .nodes = ARENA_ARRAY(m->a, uint32_t, cl->n), .region = cl->region};
+	for (uint32_t i = 0; i < cl->n; i++) {
+		const Node *node = &m->g->nodes.v[cl->nodes[i]];
+		if (node->op == OP_matmul)
+			product[n++] = node->out[0];
+		else
+			rows->nodes[rows->n++] = cl->nodes[i];
+	}
+	return n;
+}
+
+static void define_grouped(Maker *m, const Epilogue *e, bool paired)
+{
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
 	int form = (int)m->n->i[0];
-	int64_t n = sel_dim(c, 1), k = form == 2 ? sel_dim(c, 2) : sel_dim(a, 1);
-	out->error = check_tiles(m, form == 2 ? c : b);
+	sel_define(m, "FORM", form);
+	sel_define(m, "N", sel_dim(c, 1));
+	sel_define(m, "K", form == 2 ? sel_dim(c, 2) : sel_dim(a, 1));
+	sel_define(m, "EXPERTS", (form == 2 ? m->n->i[1] : sel_dim(b, 0)) / m->o->ep);
+	sel_define(m, "ACC", !e->outs && m->accumulate[m->n->out[0].i - 1]);
+	sel_define(m, "C_F32", !e->outs && c->dtype == DT_f32);
+	sel_define(m, "PAIRED", paired);
+	sel_define(m, "EPILOGUE_OUTS", e->outs);
+	sel_define(m, "EPILOGUE_SUMS", e->sums);
+	sel_define(m, "EPILOGUE_SUM_F32", e->sum_f32);
+}
+
+/* The product of node m->n: alone, or with a second one and an epilogue, which gives its name to the kernel. */
+static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const Node *second)
+{
+	static const char *const form[] = {"nt", "nn", "tn"};
+	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
+	out->error = check_tiles(m, m->n->i[0] == 2 ? c : b);
 	if (!out->error && (a->dtype != DT_bf16 || b->dtype != DT_bf16))
 		out->error = "the cuda target multiplies the rows of experts in bfloat16 only";
-	sel_define(m, "FORM", form);
-	sel_define(m, "N", n);
-	sel_define(m, "K", k);
-	sel_define(m, "EXPERTS", (form == 2 ? m->n->i[1] : sel_dim(b, 0)) / m->o->ep);
-	sel_define(m, "ACC", m->accumulate[m->n->out[0].i - 1]);
-	sel_define(m, "C_F32", c->dtype == DT_f32);
-	sel_define(m, "PAIRED", 0);
-	sel_define(m, "EPILOGUE_OUTS", 0);
-	sel_define(m, "EPILOGUE_SUMS", 0);
-	for (uint32_t i = 0; i < 2; i++)
-		sel_arg(m, m->n->in[i]);
-	sel_arg(m, m->n->out[0]);
-	cuda_finish(m, out, arena_printf(m->a, "grouped_%s_%lldx%lld", stem[form], (long long)n, (long long)k),
-	            "grouped_gemm");
+	define_grouped(m, e, second != NULL);
+	sel_arg(m, m->n->in[0]);
+	sel_arg(m, m->n->in[1]);
+	if (second)
+		sel_arg(m, second->in[1]);
+	for (uint32_t i = 0; i < e->nargs; i++)
+		m->k.args[m->k.nargs++] = (TemplateArg){.val = e->args[i].val, .mode = e->args[i].kind == ROW_IN ? 'r' : 'w'};
+	if (!e->outs)
+		sel_arg(m, m->n->out[0]);
+	if (e->sums)
+		sel_define(m, "EPILOGUE_WORK", m->k.nargs);
+	m->code = e->source;
+	cuda_finish(m, out, arena_printf(m->a, "grouped_%s%s%s_%lldx%lld", form[m->n->i[0]], e->stem ? "_" : "",
+	                                 e->stem ? e->stem : "", (long long)sel_dim(c, 1),
+	                                 (long long)(m->n->i[0] == 2 ? sel_dim(c, 2) : sel_dim(a, 1))), "grouped_gemm");
+}
+
+TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o)
+{
+	Maker m = {.a = a, .g = cs->g, .accumulate = accumulate, .o = o};
+	TemplateSteps out = {0};
+	CostEnv env = {(double)o->tokens_max, (double)o->seq_max};
+	Val product[EPILOGUE_PRODUCTS];
+	Cluster rows;
+	uint32_t n = part_products(&m, cl, product, &rows);
+	Epilogue e = epilogue_make(a, cs, &rows, accumulate, product, n, 1 + n);
+	m.n = graph_def(cs->g, product[0]);
+	make_grouped(&m, &out, &e, n > 1 ? graph_def(cs->g, product[1]) : NULL);
+	if (out.v.n)
+		out.v.v[0].flops = n * op_flops(cs->g, m.n, &env);
+	text_free(&m.t);
+	return out;
 }
 
 /* ---- attention: one kernel forward, or over gathered latents; two backward ---- */
@@ -305,7 +355,7 @@ void cuda_steps(Maker *m, TemplateSteps *out)
 	const Node *n = m->n;
 	bool grouped = n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : sel_in(m, 1)->rank == 3);
 	if (grouped)
-		make_grouped(m, out);
+		make_grouped(m, out, &(Epilogue){0}, NULL);
 	else if (n->op == OP_matmul || n->op == OP_head_matmul)
 		make_product(m, out);
 	else if (n->op == OP_linear_cross_entropy || n->op == OP_linear_cross_entropy_grad)

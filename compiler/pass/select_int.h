@@ -14,6 +14,7 @@ typedef struct Maker {
 	TemplateStep k;
 	Defines defines;
 	Text t;
+	const char *code;        /* of an epilogue, in front of the macros; NULL none */
 } Maker;
 
 static inline int64_t sel_dim(const Type *t, int i)

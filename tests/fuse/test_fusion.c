@@ -227,7 +227,7 @@ static void check_group(Arena *a, const Built *x, const Fn *fn, const Clusters *
 /* The clusters of ROWS kind in the order of their launches. */
 static void check_bytes(Arena *a, const Built *x, const Fn *fn, double most)
 {
-	Clusters cs = cluster_nodes(a, fn->graph);
+	Clusters cs = cluster_nodes(a, fn->graph, false);
 	Traffic t = {0};
 	for (uint32_t i = 0; i < cs.n; i++) {
 		const Cluster *cl = &cs.v[i];

@@ -1,0 +1,33 @@
+/* epilogue.h - what a product of routed rows does with its sums before it stores anything: the
+ * elementwise code that reads the product, as the function `epilogue` of templates/cuda/grouped_gemm.cuh.
+ */
+#ifndef GLMC_EPILOGUE_H
+#define GLMC_EPILOGUE_H
+
+#include "row_kernel.h"
+
+enum {
+	EPILOGUE_PRODUCTS = 2,   /* products of the same rows: gate and up */
+	EPILOGUE_OUTS = 3        /* results as wide as the product: a thread holds a piece of each */
+};
+
+typedef struct Epilogue {
+	const char *source, *stem;       /* the text; what names it */
+	RowArg *args;            /* `outs` results, `sums` sums over their columns, then operands */
+	uint32_t nargs, outs, sums;
+	bool sum_f32;
+} Epilogue;
+
+/* epilogue_product - is the node a product of routed rows that can have an epilogue? */
+bool epilogue_product(const Graph *g, const Node *n);
+
+/* epilogue_fits - can row code over these nodes be the epilogue of a product? Every value has one row per routed
+ * row and as many columns as `product`, read at its own place; sums of whole rows are results only. `coded`: per node,
+ * as in Clusters. */
+bool epilogue_fits(const Graph *g, const bool *coded, const uint32_t *nodes, uint32_t n, const Node *product);
+
+/* epilogue_make - the code of cluster `rows`, whose operands `product` are the sums; its first argument is c.arg[first]. */
+Epilogue epilogue_make(Arena *a, const Clusters *cs, const Cluster *rows, const bool *accumulate, const Val *product,
+                       uint32_t nproduct, uint32_t first);
+
+#endif
