@@ -315,6 +315,24 @@ static bool find_line(const char **text, Line *l)
 	return false;
 }
 
+/* The value of tile `name`, known from here on: that of --tune where the rest of the line takes it. */
+static int64_t tile_value(Line *l, Tune *t, const char *base, const char *stem, const char *name, int64_t usual)
+{
+	uint32_t at = l->defines->n;
+	int64_t value = tune_value(t, base, stem, name, usual);
+	vec_push(l->a, l->defines, ((Define){name, value}));
+	bool taken = next(l) != 0;
+	want(l, ",");
+	skip(l);
+	if (!taken && value == usual)
+		wrong(l, "the tile's own value is not taken");
+	if (!taken)
+		tune_refuse(t, base, stem, name, arena_strndup(l->a, l->at, (size_t)(l->end - l->at)));
+	l->at = l->end;
+	l->defines->v[at].value = taken ? value : usual;
+	return l->defines->v[at].value;
+}
+
 /* The tiles, and the lets above them that they may need; tiles are the same for all parts. */
 void template_tiles(Arena *a, const char *file, const char *text, const char *stem, Tune *t, Defines *defines)
 {
@@ -331,11 +349,13 @@ void template_tiles(Arena *a, const char *file, const char *text, const char *st
 			continue;
 		const char *name = name_of(&l);
 		int64_t value = next(&l);
-		end_line(&l);
-		value = tile ? tune_value(t, base, stem, name, value) : value;
-		vec_push(a, &known, ((Define){name, value}));
-		if (tile)
+		if (tile) {
+			value = tile_value(&l, t, base, stem, name, value);
 			vec_push(a, defines, ((Define){name, value}));
+		} else {
+			vec_push(a, &known, ((Define){name, value}));
+		}
+		end_line(&l);
 	}
 }
 

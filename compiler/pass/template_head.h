@@ -3,7 +3,8 @@
  * The comment at the head of templates/cuda/NAME.cuh holds lines that begin with `@` (after the `*` of
  * the comment), so that how a kernel is launched stands beside the kernel:
  *
- *     @tile NAME, EXPR              a parameter that --tune may change, and its usual value
+ *     @tile NAME, EXPR, EXPR, TEXT  a parameter that --tune may change, its usual value, and what it can be: where the
+ *                                   second is 0, `NAME of KERNEL must be TEXT` is an error in the file of --tune
  *     @let NAME, EXPR               a number that later lines use
  *     @threads EXPR                 of a block
  *     @shared EXPR                  bytes of dynamic shared memory

@@ -34,7 +34,7 @@ static bool read_line(Arena *a, Diag *d, Tune *t, Span span, const char *at, con
 		diag_error(d, span, "expected a kernel, a parameter and a number");
 		return false;
 	}
-	vec_push(a, &t->lines, ((TuneLine){kernel, name, n, span, false}));
+	vec_push(a, &t->lines, ((TuneLine){kernel, name, n, span, false, NULL}));
 	return true;
 }
 
@@ -57,6 +57,11 @@ Tune *tune_read(Arena *a, Diag *d, const char *path)
 	return ok ? t : NULL;
 }
 
+static bool names(const TuneLine *l, const char *template_, const char *stem, const char *name)
+{
+	return strcmp(l->name, name) == 0 && (strcmp(l->kernel, stem) == 0 || strcmp(l->kernel, template_) == 0);
+}
+
 int64_t tune_value(Tune *t, const char *template_, const char *stem, const char *name, int64_t usual)
 {
 	int64_t value = usual;
@@ -64,7 +69,7 @@ int64_t tune_value(Tune *t, const char *template_, const char *stem, const char 
 	for (uint32_t i = 0; t && i < t->lines.n; i++) {
 		TuneLine *l = &t->lines.v[i];
 		bool own = strcmp(l->kernel, stem) == 0;
-		if (strcmp(l->name, name) != 0 || (!own && strcmp(l->kernel, template_) != 0))
+		if (!names(l, template_, stem, name))
 			continue;
 		l->used = true;
 		if (own || !exact)
@@ -74,14 +79,24 @@ int64_t tune_value(Tune *t, const char *template_, const char *stem, const char 
 	return value;
 }
 
+void tune_refuse(Tune *t, const char *template_, const char *stem, const char *name, const char *wanted)
+{
+	for (uint32_t i = 0; i < t->lines.n; i++)
+		if (names(&t->lines.v[i], template_, stem, name))
+			t->lines.v[i].wanted = wanted;
+}
+
 bool tune_check(const Tune *t, Diag *d)
 {
 	bool ok = true;
 	for (uint32_t i = 0; t && i < t->lines.n; i++) {
-		if (t->lines.v[i].used)
+		const TuneLine *l = &t->lines.v[i];
+		if (l->used && !l->wanted)
 			continue;
-		diag_error(d, t->lines.v[i].span, "no kernel of this build is called `%s` or has a parameter `%s`",
-		           t->lines.v[i].kernel, t->lines.v[i].name);
+		if (l->wanted)
+			diag_error(d, l->span, "%s of %s must be %s", l->name, l->kernel, l->wanted);
+		else
+			diag_error(d, l->span, "no kernel of this build is called `%s` or has a parameter `%s`", l->kernel, l->name);
 		ok = false;
 	}
 	return ok;

@@ -20,12 +20,13 @@
  *
  * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
  * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
- * @tile TILE_K, HEAD_DIM > 128 || V_DIM > 128 ? 80 : 128
  * @let CHUNKS, (max(HEAD_DIM, V_DIM) + 63) / 64
  * @let QUERIES, 2 * CHUNKS * 64 * 128
+ * @let ROOM, 232448 - 1024 - QUERIES
+ * @tile TILE_K, HEAD_DIM > 128 || V_DIM > 128 ? 80 : 128, TILE_K % 16 == 0 && TILE_K >= 16 && TILE_K <= 256 && 2 * CHUNKS * TILE_K * 128 <= ROOM, a multiple of 16 up to 256, and two tiles fit in shared memory
  * @let SLOT, CHUNKS * TILE_K * 128
  * @threads 384
- * @shared QUERIES + min(4, (232448 - 1024 - QUERIES) / SLOT) * SLOT + 1024
+ * @shared QUERIES + min(4, ROOM / SLOT) * SLOT + 1024
  * @grid T, 128, HEADS
  */
 #include "attention_tile.cuh"

@@ -22,7 +22,7 @@
  *
  * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
  * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
- * @tile TILE_Q, 64
+ * @tile TILE_Q, 64, TILE_Q % 16 == 0 && TILE_Q >= 16 && TILE_Q <= 128, a multiple of 16 up to 128
  * @let CHUNKS, (HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64
  * @threads 384
  * @shared CHUNKS * 64 * 128 + 2 * CHUNKS * TILE_Q * 128 + TILE_Q * 256 + up(32 * TILE_Q + 56, 1024)

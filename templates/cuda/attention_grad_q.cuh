@@ -19,11 +19,13 @@
  *
  * @need HEAD_DIM, HEAD_DIM % 16 == 0 && HEAD_DIM <= 256, heads of queries and keys whose width is a multiple of 16 up to 256
  * @need V_DIM, V_DIM % 16 == 0 && V_DIM <= 256, heads of values whose width is a multiple of 16 up to 256
- * @tile TILE_K, 64
+ * @let CHUNKS, (max(HEAD_DIM, V_DIM) + 63) / 64
  * @let QUERIES, 2 * 64 * 128 * ((HEAD_DIM + 63) / 64 + (V_DIM + 63) / 64)
- * @let SLOT, (max(HEAD_DIM, V_DIM) + 63) / 64 * TILE_K * 128
+ * @let ROOM, 232448 - 2048 - QUERIES
+ * @tile TILE_K, 64, TILE_K % 16 == 0 && TILE_K >= 16 && TILE_K <= 256 && 2 * CHUNKS * TILE_K * 128 <= ROOM, a multiple of 16 up to 256, and two tiles fit in shared memory
+ * @let SLOT, CHUNKS * TILE_K * 128
  * @threads 384
- * @shared QUERIES + min(4, (232448 - 2048 - QUERIES) / SLOT) * SLOT + 2048
+ * @shared QUERIES + min(4, ROOM / SLOT) * SLOT + 2048
  * @work T, HEADS * 4
  * @grid T, 128, HEADS
  */

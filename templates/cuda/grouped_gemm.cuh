@@ -50,12 +50,12 @@
  * next expert's b meet zeros of a, so b must be finite.
  *
  * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
- * @tile TILE_M, 128
- * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16) : 256
+ * @tile TILE_M, 128, TILE_M == 64 || TILE_M == 128, 64 or 128
+ * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16) : 256, TILE_N % (16 + 16 * PAIRED) == 0 && TILE_N >= 16 && TILE_N <= 256, a multiple of 16 (of 32 for pairs) up to 256
  * @let STAGE, TILE_M / 64 * 8192 + up(FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * 8192, 1024)
  * @let OUT, TILE_M / 64 * 16384
- * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE)
- * @tile BAND, 16
+ * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE), STAGES >= 2 && STAGES * STAGE + OUT + 1024 <= 232448, at least 2, and no more than fit in shared memory
+ * @tile BAND, 16, BAND >= 1, at least 1
  * @parts EPILOGUE_SUMS > 0 ? 2 : 1
  * @threads PART == 1 ? 256 : (TILE_M / 64 + 1) * 128
  * @shared PART == 1 ? 0 : STAGES * STAGE + OUT + 1024

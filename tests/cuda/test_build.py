@@ -119,6 +119,17 @@ def check_edited(b, out, m):
     check("matches no kernel" in text and name in text, "an edited source for other parameters: " + text)
 
 
+TILES_REFUSED = [
+    ("grouped_gemm TILE_M", 96, "64 or 128"),
+    ("grouped_gemm TILE_N", 0, "a multiple of 16 (of 32 for pairs) up to 256"),
+    ("grouped_gemm STAGES", 1, "at least 2, and no more than fit in shared memory"),
+    ("grouped_gemm STAGES", 64, "at least 2, and no more than fit in shared memory"),
+    ("attention TILE_K", 40, "a multiple of 16 up to 256"),
+    ("attention_grad_q TILE_K", 272, "a multiple of 16 up to 256"),
+    ("attention_grad_kv TILE_Q", 0, "a multiple of 16 up to 128"),
+]
+
+
 def check_tuned(b, out):
     tiles = b.run([b.glmc, "inspect", out, "--tiles"])
     line = next(l for l in tiles.splitlines() if l.startswith("grouped_") and "STAGES" in l)
@@ -134,6 +145,11 @@ def check_tuned(b, out):
     with open(path, "w") as f:
         f.write("no_such_kernel STAGES 2\n")
     check("no kernel of this build" in b.build("tuned", "--tune", path, status=1), "a tile of no kernel")
+    for name, value, wanted in TILES_REFUSED:
+        with open(path, "w") as f:
+            f.write(f"# tiles\n{name} {value}\n")
+        text = b.build("tuned", "--tune", path, status=1)
+        check(f"tiles.txt:2:1: error: {name.split()[1]} of {name.split()[0]} must be {wanted}" in text, f"{name} {value}: {text}")
 
 
 def check_repro(b, out, m):
