@@ -107,29 +107,28 @@ bool epilogue_fits(const Graph *g, const bool *coded, const uint32_t *nodes, uin
 
 /* ---- the function ---- */
 
-/* Numbers the arguments anew: results, sums, operands but the products. */
+/* Numbers the arguments anew: results, operands but the products; sums, which are no arguments of this kernel. */
 static void number_args(RowGen *g, Epilogue *e, uint32_t first)
 {
 	VEC(RowArg) v = {0};
 	for (int turn = 0; turn < 3; turn++) {
+		uint32_t before = v.n;
 		for (uint32_t i = 0; i < g->p.args.n; i++) {
 			const RowArg *arg = &g->p.args.v[i];
-			bool sum = graph_def(g->p.g, arg->val)->op == OP_sum;
-			int its = arg->kind == ROW_IN ? 2 : sum ? 1 : 0;
+			int its = arg->kind == ROW_IN ? 1 : graph_def(g->p.g, arg->val)->op == OP_sum ? 2 : 0;
 			if (its != turn || row_product(g, arg->val) >= 0)
 				continue;
 			vec_push(g->p.a, &v, *arg);
 			g->p.arg[arg->val.i - 1] = (int)(first + v.n);
 		}
-		*(turn == 0 ? &e->outs : turn == 1 ? &e->sums : &e->nargs) = v.n;
+		*(turn == 0 ? &e->outs : turn == 1 ? &e->ins : &e->sums) = v.n - before;
 	}
-	e->sums -= e->outs;
 	e->args = v.v;
 }
 
 static void declare_operands(const RowGen *g, const Epilogue *e, uint32_t first, Text *t)
 {
-	for (uint32_t i = e->outs + e->sums; i < e->nargs; i++) {
+	for (uint32_t i = e->outs; i < e->outs + e->ins; i++) {
 		const Type *type = graph_type(g->p.g, e->args[i].val);
 		const char *c = row_c_type(type->dtype);
 		text_add(t, "\tconst %s *a%u = (const %s *)c.arg[%u]", c, first + i, c, first + i);
@@ -160,7 +159,7 @@ static void statement(RowGen *g, const Epilogue *e, uint32_t first, const Node *
 	uint32_t at = g->p.arg[k] ? (uint32_t)g->p.arg[k] - 1 - first : 0;
 	if (n->op == OP_sum) {
 		const char *x = pair_of(g, n, true);
-		row_line(g, "EACH(%d) sum[%u] += %s;", PAIR, at - e->outs, x);
+		row_line(g, "EACH(%d) sum[%u] += %s;", PAIR, at - e->outs - e->ins, x);
 		return;
 	}
 	if (!g->p.stored[k])
@@ -204,9 +203,10 @@ Epilogue epilogue_make(Arena *a, const Clusters *cs, const Cluster *rows, const 
 	declare_operands(&g, &e, first, &t);
 	text_put(&t, g.loop.s, g.loop.n);
 	text_add(&t, "}\n\n");
-	e.sum_f32 = e.sums && graph_type(cs->g, e.args[e.outs].val)->dtype == DT_f32;
+	e.sum_f32 = e.sums && graph_type(cs->g, e.args[e.outs + e.ins].val)->dtype == DT_f32;
 	e.source = arena_strdup(a, t.s);
-	e.stem = row_plan_stem(cs->g, rows);
+	const char *op = row_plan_stem(cs->g, rows);
+	e.stem = e.outs > 1 ? arena_printf(a, "%s%u", op, e.outs) : op;
 	text_free(&t);
 	text_free(&g.loop);
 	return e;

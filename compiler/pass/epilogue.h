@@ -12,9 +12,10 @@ enum {
 };
 
 typedef struct Epilogue {
-	const char *source, *stem;       /* the text; what names it */
-	RowArg *args;            /* `outs` results, `sums` sums over their columns, then operands */
-	uint32_t nargs, outs, sums;
+	const char *source;      /* the function */
+	const char *stem;        /* what names it: an operator, and the number of results if more than one */
+	RowArg *args;            /* `outs` results, `ins` operands, then `sums` sums over columns */
+	uint32_t outs, ins, sums;
 	bool sum_f32;
 } Epilogue;
 
@@ -26,7 +27,7 @@ bool epilogue_product(const Graph *g, const Node *n);
  * as in Clusters. */
 bool epilogue_fits(const Graph *g, const bool *coded, const uint32_t *nodes, uint32_t n, const Node *product);
 
-/* epilogue_make - the code of cluster `rows`, whose operands `product` are the sums; its first argument is c.arg[first]. */
+/* epilogue_make - the code of cluster `rows`, whose operands `product` are the sums; its first result is c.arg[first]. */
 Epilogue epilogue_make(Arena *a, const Clusters *cs, const Cluster *rows, const bool *accumulate, const Val *product,
                        uint32_t nproduct, uint32_t first);
 

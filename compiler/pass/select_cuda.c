@@ -43,7 +43,7 @@ static void add_parts(Maker *m, TemplateSteps *out, const char *text, const char
 			s.args[s.nargs++] = (TemplateArg){.work = (int)i + 1, .rows = h.work.v[i].rows, .mode = 'w',
 			                                  .row_bytes = h.work.v[i].row_bytes};
 		s.source = arena_printf(m->a, "%s#define KERNEL_NAME $NAME\n#define LAUNCH_THREADS %d\n#define LAUNCH_SHARED %d\n"
-		                        "#define PART %d\n%s#include \"%s\"\n", m->code && part == 0 ? m->code : "",
+		                        "#define PART %d\n%s#include \"%s\"\n", m->code ? m->code : "",
 		                        s.launch.threads, s.launch.shared, part, m->t.s ? m->t.s : "", m->k.file);
 		vec_push(m->a, &out->v, s);
 	}
@@ -83,6 +83,12 @@ TemplateStep template_columns(Arena *a, const FnOptions *o, int64_t width, int64
 	cuda_finish(&m, &out, arena_printf(a, "columns_%lld", (long long)width), "columns");
 	text_free(&m.t);
 	return out.v.v[0];
+}
+
+/* Another instance for the same node. */
+static Maker maker_of(const Maker *m)
+{
+	return (Maker){.a = m->a, .g = m->g, .n = m->n, .accumulate = m->accumulate, .o = m->o};
 }
 
 /* ---- products ---- */
@@ -166,7 +172,6 @@ static void define_grouped(Maker *m, const Epilogue *e, bool paired)
 	sel_define(m, "PAIRED", paired);
 	sel_define(m, "EPILOGUE_OUTS", e->outs);
 	sel_define(m, "EPILOGUE_SUMS", e->sums);
-	sel_define(m, "EPILOGUE_SUM_F32", e->sum_f32);
 }
 
 /* The product of node m->n: alone, or with a second one and an epilogue, which gives its name to the kernel. */
@@ -182,8 +187,8 @@ static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const 
 	sel_arg(m, m->n->in[1]);
 	if (second)
 		sel_arg(m, second->in[1]);
-	for (uint32_t i = 0; i < e->nargs; i++)
-		m->k.args[m->k.nargs++] = (TemplateArg){.val = e->args[i].val, .mode = e->args[i].kind == ROW_IN ? 'r' : 'w'};
+	for (uint32_t i = 0; i < e->outs + e->ins; i++)
+		m->k.args[m->k.nargs++] = (TemplateArg){.val = e->args[i].val, .mode = i < e->outs ? 'w' : 'r'};
 	if (!e->outs)
 		sel_arg(m, m->n->out[0]);
 	if (e->sums)
@@ -192,6 +197,23 @@ static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const 
 	cuda_finish(m, out, arena_printf(m->a, "grouped_%s%s%s_%lldx%lld", form[m->n->i[0]], e->stem ? "_" : "",
 	                                 e->stem ? e->stem : "", (long long)sel_dim(c, 1),
 	                                 (long long)(m->n->i[0] == 2 ? sel_dim(c, 2) : sel_dim(a, 1))), "grouped_gemm");
+}
+
+/* The second stage of an epilogue's sums: adds those of the tiles that the first kernel leaves, its last argument. */
+static void make_row_sums(Maker *m, TemplateSteps *out, const Epilogue *e)
+{
+	Maker sums = maker_of(m);
+	const TemplateStep *first = &out->v.v[0];
+	TemplateArg work = first->args[first->nargs - 1];
+	sel_define(&sums, "SUMS", e->sums);
+	sel_define(&sums, "TILES", work.row_bytes / (4 * (int64_t)e->sums));
+	sel_define(&sums, "SUM_F32", e->sum_f32);
+	work.mode = 'r';
+	sums.k.args[sums.k.nargs++] = work;
+	for (uint32_t i = 0; i < e->sums; i++)
+		sums.k.args[sums.k.nargs++] = (TemplateArg){.val = e->args[e->outs + e->ins + i].val, .mode = 'w'};
+	cuda_finish(&sums, out, "row_sums", "row_sums");
+	text_free(&sums.t);
 }
 
 TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o)
@@ -205,8 +227,9 @@ TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, co
 	Epilogue e = epilogue_make(a, cs, &rows, accumulate, product, n, 1 + n);
 	m.n = graph_def(cs->g, product[0]);
 	make_grouped(&m, &out, &e, n > 1 ? graph_def(cs->g, product[1]) : NULL);
-	if (out.v.n)
-		out.v.v[0].flops = n * op_flops(cs->g, m.n, &env);
+	out.v.v[0].flops = n * op_flops(cs->g, m.n, &env);
+	if (e.sums)
+		make_row_sums(&m, &out, &e);
 	text_free(&m.t);
 	return out;
 }
@@ -219,11 +242,6 @@ static int64_t most_keys(const Maker *m, uint32_t selection)
 	const Node *n = graph_def(m->g, value_root(m->g, m->n->in[selection]));
 	int64_t all = 32 * sel_dim(sel_in(m, selection), 1);
 	return n->op == OP_select_keys && n->i[0] < all ? n->i[0] : all;
-}
-
-static Maker maker_of(const Maker *m)
-{
-	return (Maker){.a = m->a, .g = m->g, .n = m->n, .accumulate = m->accumulate, .o = m->o};
 }
 
 static void make_attention(Maker *m, TemplateSteps *out)

@@ -14,7 +14,7 @@
  *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
  *
  * Parameters: KERNEL_NAME, FORM, N, K (multiples of 16), EXPERTS, ACC 1 to add to c, C_F32 (default for FORM 2),
- * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, PART, and:
+ * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, and:
  *   PAIRED 1 (FORM 0): two products of the same rows with two matrices, N columns each. A tile has TILE_N / 2
  *   columns of both. Needs an epilogue.
  *   EPILOGUE_OUTS n (0: none; FORM 0 or 1 without ACC, C_F32): in place of c the n results bf16 [R, N] of the
@@ -27,13 +27,12 @@
  *   bf16 already, and adds to `sum` what belongs to these two elements. It may load anything at a row and columns
  *   of its arguments that no result overlaps: it is called for rows of groups and columns before N alone, for the
  *   last row of a group more than once.
- *   EPILOGUE_SUMS m: m sums over the columns of a row, [R], bf16 rounded once (EPILOGUE_SUM_F32 1: f32). Then arg
- *   EPILOGUE_WORK is working memory, f32 [R, EPILOGUE_SUMS, tiles of columns], and the kernel of PART 1 adds the
- *   tiles up.
- * With an epilogue arg is a, b, [b2], its results, its sums, and what it reads.
+ *   EPILOGUE_SUMS m: m sums over the columns of a row. Those of each tile of columns go to arg EPILOGUE_WORK, f32
+ *   [R, EPILOGUE_SUMS, tiles of columns]; row_sums.cuh adds them up.
+ * With an epilogue arg is a, b, [b2], its results, what it reads, and the sums of tiles.
  *
  * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per multiprocessor: each
- * takes tiles in turn. PART 1: ceil(R / GROUPED_GEMM_THREADS) * EPILOGUE_SUMS blocks.
+ * takes tiles in turn.
  *
  * A block is one warp that fills a ring of STAGES tiles by TMA, and a warpgroup for each 64 rows of the
  * tile that multiplies with wgmma, m64 n TILE_N k16, one product ahead of the wait. 128 x 256 x 64:
@@ -56,16 +55,14 @@
  * @let OUT, TILE_M / 64 * 16384
  * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE), STAGES >= 2 && STAGES * STAGE + OUT + 1024 <= 232448, at least 2, and no more than fit in shared memory
  * @tile BAND, 16, BAND >= 1, at least 1
- * @parts EPILOGUE_SUMS > 0 ? 2 : 1
- * @threads PART == 1 ? 256 : (TILE_M / 64 + 1) * 128
- * @shared PART == 1 ? 0 : STAGES * STAGE + OUT + 1024
- * @if PART == 0: @grid SMS, 1
- * @if PART == 1: @grid R, 256, EPILOGUE_SUMS
+ * @threads (TILE_M / 64 + 1) * 128
+ * @shared STAGES * STAGE + OUT + 1024
+ * @grid SMS, 1
  * @if EPILOGUE_SUMS > 0: @work R, EPILOGUE_SUMS * ((WIDTH + TILE_N - 1) / TILE_N) * 4
- * @if PART == 0: @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
- * @if PART == 0 && FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N / (1 + PAIRED), 64
- * @if PART == 0 && PAIRED: @map 2, bf16, EXPERTS * N, K, TILE_N / 2, 64
- * @if FORM == 1 && PART == 0: @map 1, bf16, EXPERTS * K, N, 64, 64
+ * @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
+ * @if FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N / (1 + PAIRED), 64
+ * @if PAIRED: @map 2, bf16, EXPERTS * N, K, TILE_N / 2, 64
+ * @if FORM == 1: @map 1, bf16, EXPERTS * K, N, 64, 64
  * @if FORM == 2: @map 1, bf16, R, K, 64, 64
  */
 #include "dev.cuh"
@@ -100,14 +97,8 @@
 #ifndef EPILOGUE_SUMS
 #define EPILOGUE_SUMS 0
 #endif
-#ifndef EPILOGUE_SUM_F32
-#define EPILOGUE_SUM_F32 0
-#endif
 #ifndef EPILOGUE_WORK
-#define EPILOGUE_WORK (2 + PAIRED + EPILOGUE_OUTS + EPILOGUE_SUMS)
-#endif
-#ifndef PART
-#define PART 0
+#define EPILOGUE_WORK (2 + PAIRED + EPILOGUE_OUTS)
 #endif
 #ifndef BAND
 #define BAND 16
@@ -131,12 +122,11 @@ static_assert(TILE_N % (PAIRED ? 32 : 16) == 0 && TILE_N <= 256, "TILE_N is a mu
 static_assert(!PAIRED || (FORM == 0 && EPILOGUE_OUTS > 0), "PAIRED needs FORM 0 and an epilogue");
 static_assert(EPILOGUE_OUTS == 0 || (FORM != 2 && !ACC && !C_F32), "an epilogue writes bf16 rows");
 static_assert(EPILOGUE_SUMS == 0 || EPILOGUE_OUTS > 0, "sums are an epilogue's");
-static_assert(PART == 0 || EPILOGUE_SUMS > 0, "PART 1 adds up sums of rows");
 
 constexpr int GG_STEP = 64;              /* of k: 128 bytes, one swizzle row */
 constexpr int GG_CHUNK = 8192;           /* 64 rows of 128 bytes */
 constexpr int GG_GROUPS = TILE_M / 64;   /* warpgroups that multiply */
-constexpr int GROUPED_GEMM_THREADS = PART == 1 ? 256 : (GG_GROUPS + 1) * WARPGROUP;
+constexpr int GROUPED_GEMM_THREADS = (GG_GROUPS + 1) * WARPGROUP;
 constexpr int GG_A = GG_GROUPS * GG_CHUNK;
 constexpr int GG_B = FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * GG_CHUNK;
 constexpr int GG_B_STAGE = gg_round(GG_B, 1024);
@@ -150,7 +140,7 @@ constexpr int GG_SHARED_MAX = 227 * 1024;
 
 constexpr int GG_BOX_A = FORM == 2 ? 64 : TILE_M;
 constexpr int GG_BOX_B = FORM == 0 ? TILE_N / (1 + PAIRED) : 64;
-constexpr int GROUPED_GEMM_SHARED = PART == 1 ? 0 : STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
+constexpr int GROUPED_GEMM_SHARED = STAGES * (GG_A + GG_B_STAGE) + GG_GROUPS * GG_OUT + 1024;
 static_assert(STAGES >= 2 && GROUPED_GEMM_SHARED <= GG_SHARED_MAX, "two stages fit");
 #ifdef LAUNCH_SHARED
 static_assert(LAUNCH_THREADS == GROUPED_GEMM_THREADS && LAUNCH_SHARED >= GROUPED_GEMM_SHARED, "the head gives threads and shared memory");
@@ -496,25 +486,6 @@ DEV void gg_consume(const GlmcCall &c, const GgShared &s, int group)
 	}
 }
 
-/* ---- PART 1: the tiles of a row's sum, ascending ---- */
-
-DEV void gg_add_sums(const GlmcCall &c)
-{
-	int s = block_id() % GG_SUMS, row = block_id() / GG_SUMS * GROUPED_GEMM_THREADS + thread_id();
-	if (row >= c.env.R)
-		return;
-	const float *tile = (const float *)c.arg[EPILOGUE_WORK] + ((i64)row * GG_SUMS + s) * GG_TILES;
-	float sum = tile[0];
-	for (int i = 1; i < GG_TILES; i++)
-		sum += tile[i];
-	void *to = c.arg[GG_RESULT + GG_OUTS + s];
-	if (EPILOGUE_SUM_F32)
-		((float *)to)[row] = sum;
-	else
-		((bf16 *)to)[row] = to_bf16(sum);
-}
-
-#if PART == 0
 KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
 {
 	DYN_SMEM(smem);
@@ -541,9 +512,3 @@ KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTA
 	reg_inc<232>();
 	gg_consume(c, s, group);
 }
-#else
-KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTANT GlmcCall c)
-{
-	gg_add_sums(c);
-}
-#endif

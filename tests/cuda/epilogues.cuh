@@ -13,7 +13,7 @@
 #ifndef EPILOGUE_SUMS
 #define EPILOGUE_SUMS 0
 #endif
-#define EP_ARG (2 + PAIRED + EPILOGUE_OUTS + EPILOGUE_SUMS)
+#define EP_ARG (2 + PAIRED + EPILOGUE_OUTS)
 #define EPILOGUE_WORK (EP_ARG + (EPILOGUE == 3 ? 2 : 1))
 
 #include "row.cuh"

@@ -7,31 +7,21 @@
 #define EPILOGUE 0
 #endif
 
-namespace part0 {
-#define KERNEL_NAME grouped_gemm
 #include "grouped_gemm.cuh"
-}
 
-#if EPILOGUE_SUMS
-namespace part1 {
 #undef KERNEL_NAME
-#undef PART
-#define KERNEL_NAME grouped_gemm_sums
-#define PART 1
-#include "grouped_gemm.cuh"
-}
-#endif
+#define SUMS (EPILOGUE_SUMS > 0 ? EPILOGUE_SUMS : 1)
+#define TILES GG_TILES
+#include "row_sums.cuh"
 
 #include "harness.h"
-
-using namespace part0;
 
 #if C_F32
 typedef float Out;
 #else
 typedef bf16 Out;
 #endif
-#if EPILOGUE_SUM_F32
+#if SUM_F32
 typedef float Sum;
 #else
 typedef bf16 Sum;
@@ -148,8 +138,6 @@ static GlmcCall call_of(Problem &p)
 		c.arg[n++] = p.b2.data();
 	for (Array<Out> &x : p.c)
 		c.arg[n++] = x.data();
-	for (Array<Sum> &x : p.sums)
-		c.arg[n++] = x.data();
 	if (EPILOGUE > 1)
 		c.arg[n++] = p.other.data();
 	if (EPILOGUE % 2)
@@ -175,11 +163,13 @@ static bool launch(Problem &p, const GlmcCall &c, int blocks, u64 seed)
 		memcpy((void *)p.c[0].data(), p.before.data(), p.written() * sizeof(Out));
 	if (!run("grouped_gemm", grouped_gemm, c, blocks, GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED, seed))
 		return false;
-#if EPILOGUE_SUMS
-	int threads = part1::GROUPED_GEMM_THREADS, grid = (p.rows() + threads - 1) / threads * EPILOGUE_SUMS;
-	return run("sums of rows", part1::grouped_gemm_sums, c, grid, threads, part1::GROUPED_GEMM_SHARED, seed);
-#endif
-	return true;
+	GlmcCall sums = {};
+	sums.arg[0] = p.work.data();
+	for (size_t s = 0; s < p.sums.size(); s++)
+		sums.arg[1 + s] = p.sums[s].data();
+	sums.env.R = p.rows();
+	int grid = (p.rows() + ROW_SUMS_THREADS - 1) / ROW_SUMS_THREADS * EPILOGUE_SUMS;
+	return !grid || run("sums of rows", row_sums, sums, grid, ROW_SUMS_THREADS, 0, seed);
 }
 
 /* A sum of k products of values below 1 in float32, rounded to bf16 once (ACC: twice). */
@@ -199,7 +189,7 @@ static void test(const std::vector<int> &counts, int blocks)
 			check_untouched("rows behind the last group", p.c[o], p.written());
 		}
 		for (size_t s = 0; s < p.sums.size(); s++) {
-			if (!check_close("sums of rows", p.sums[s], want[GG_OUTS + s], EPILOGUE_SUM_F32 ? 1e-5 : 4.1e-3))
+			if (!check_close("sums of rows", p.sums[s], want[GG_OUTS + s], SUM_F32 ? 1e-5 : 4.1e-3))
 				return;
 			check_untouched("sums behind the last group", p.sums[s], (size_t)p.rows());
 		}
