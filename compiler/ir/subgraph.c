@@ -65,7 +65,7 @@ static Val copy(Cut *c, Val v)
 	for (uint32_t k = 0; k < n.nin; k++)
 		in[k] = copy(c, n.in[k]);
 	if (n.op == OP_broadcast && (n.i[0] >> 4 & 15) == 2)
-		n.i[0] = (n.i[0] & 15) | 1 << 4;
+		n.i[0] = (n.i[0] & 15) | (c->grouped ? 2 : 1) << 4;
 	if (is_grouped(c->from, &n) && n.i[0] == 2)
 		n.i[1] = c->experts;
 	uint32_t made = graph_add(c->to, n.op, n.span, in, n.nin, n.i, n.f);

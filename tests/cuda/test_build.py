@@ -154,7 +154,7 @@ def check_tuned(b, out):
 
 def check_repro(b, out, m):
     """A kernel alone: its folder holds a test that runs, and tells a wrong kernel from a right one."""
-    for prefix in ("row_silu", "grouped_", "attention_grad_kv", "top_k"):
+    for prefix in ("row_silu", "grouped_nt_silu3", "grouped_tn", "attention_grad_kv", "top_k"):
         name = next((k["name"] for k in m["kernels"] if k["name"].startswith(prefix)), None)
         check(name, f"no kernel is named {prefix}*")
         b.run([b.glmc, "repro", out, name, "-o", "repro-" + name])
