@@ -263,18 +263,22 @@ static int64_t *expert_of_rows(const EvalCall *c, bool grouped)
 	return expert;
 }
 
-/* y[m,n] = sum_k a[m,k] b[n,k] or b[k,n], b of the row's expert */
+/* y[m,n] = sum_k a[m,k] b[n,k] or b[k,n], b of the row's expert, and the addend when there is one */
 static void product_rows(EvalCall *c)
 {
 	bool transposed = c->n->i[0] == 0;
 	int64_t rows = arg(c, 0)->rows, k = arg(c, 0)->row, n = dim_right(out_type(c, 0), 0);
 	const int64_t *expert = expert_of_rows(c, in_type(c, 1)->rank == 3);
+	const double *addend = c->n->nin == 3 ? in(c, 2) : NULL;
 	double *y = eval_result(c, 0);
 	for (int64_t m = 0; m < rows; m++) {
 		const double *a = in(c, 0) + m * k, *b = in(c, 1) + expert[m] * n * k;
-		for (int64_t j = 0; j < n; j++)
+		for (int64_t j = 0; j < n; j++) {
 			for (int64_t i = 0; i < k; i++)
 				y[m * n + j] += a[i] * (transposed ? b[j * k + i] : b[i * n + j]);
+			if (addend)
+				y[m * n + j] += addend[m * n + j];
+		}
 	}
 }
 

@@ -299,13 +299,20 @@ static const char *matmul_forward(ShapeCall *c)
 	return NULL;
 }
 
-const char *shape_matmul(ShapeCall *c)
+/* What a dense product of tokens is added to. */
+static const char *want_addend(ShapeCall *c)
 {
-	if (c->in[0].dtype != c->in[1].dtype)
-		return "the types differ";
-	if (c->i[0] == 0 || c->i[0] == 1)
-		return matmul_forward(c);
-	const char *wrong = c->i[0] == 2 ? want_rank(c, 0, 2) : "a product has form 0, 1 or 2";
+	if (c->i[0] == 2 || c->in[1].rank != 2 || c->out[0].dim[0].kind != DIM_T)
+		return "only a product of tokens by one matrix has an addend";
+	if (type_equal(&c->in[2], &c->out[0]))
+		return NULL;
+	return arena_printf(c->a, "the addend is `%s`, the product `%s`", type_text(c->a, &c->in[2]),
+	                    type_text(c->a, &c->out[0]));
+}
+
+static const char *matmul_over_rows(ShapeCall *c)
+{
+	const char *wrong = want_rank(c, 0, 2);
 	wrong = wrong ? wrong : want_rank(c, 1, 2);
 	wrong = wrong ? wrong : want_rows(c, 1);
 	if (wrong)
@@ -317,6 +324,18 @@ const char *shape_matmul(ShapeCall *c)
 	t->dim[t->rank++] = c->in[0].dim[1];
 	t->dim[t->rank++] = c->in[1].dim[1];
 	return NULL;
+}
+
+const char *shape_matmul(ShapeCall *c)
+{
+	if (c->nin != 2 && c->nin != 3)
+		return "two factors and perhaps an addend are needed";
+	if (c->in[0].dtype != c->in[1].dtype)
+		return "the types differ";
+	if (c->i[0] < 0 || c->i[0] > 2)
+		return "a product has form 0, 1 or 2";
+	const char *wrong = c->i[0] == 2 ? matmul_over_rows(c) : matmul_forward(c);
+	return wrong || c->nin == 2 ? wrong : want_addend(c);
 }
 
 const char *shape_head_matmul(ShapeCall *c)

@@ -37,7 +37,7 @@ static bool match_product(const Graph *g, const Node *k_nope, const Node *v, Lat
 		return false;
 	const Node *kv = def(g, v->in[0], OP_reshape);
 	const Node *product = kv ? def(g, kv->in[0], OP_matmul) : NULL;
-	if (!product || product->i[0] != 0 || graph_def(g, product->in[1])->op != OP_weight)
+	if (!product || product->i[0] != 0 || product->nin > 2 || graph_def(g, product->in[1])->op != OP_weight)
 		return false;
 	l->c = product->in[0];
 	l->weight = product->in[1];

@@ -148,7 +148,8 @@ bool autodiff_possible(const Graph *g)
 	for (uint32_t i = 0; i < g->nodes.n; i++) {
 		const Node *n = &g->nodes.v[i];
 		bool product = n->op == OP_matmul || n->op == OP_head_matmul;
-		if ((n->op == OP_input && is_gradient(graph_val(g, n->out[0])->name)) || (product && n->i[0] == 2))
+		if ((n->op == OP_input && is_gradient(graph_val(g, n->out[0])->name)) ||
+		    (product && (n->i[0] == 2 || n->nin > 2)))
 			return false;
 	}
 	return results;

@@ -15,7 +15,7 @@ typedef struct Joint {
 } Joint;
 
 /* autodiff_possible - is it a forward graph? It has results, no gradients or saved values among them or
- * its inputs, and no product that is a weight gradient. The front end makes no others. */
+ * its inputs, and no product that is a weight gradient or has an addend. The front end makes no others. */
 bool autodiff_possible(const Graph *g);
 
 Joint autodiff(Arena *a, const Graph *fwd, const WeightDecl *weights, uint32_t nweights);

@@ -27,7 +27,7 @@ static Val rule_cross_entropy(Walk *w, const Node *n, const Val *in)
 	while (graph_def(w->to, logits)->op == OP_cast)
 		logits = graph_def(w->to, logits)->in[0];
 	const Node *m = graph_def(w->to, logits);
-	if (m->op != OP_matmul || m->i[0] != 0)
+	if (m->op != OP_matmul || m->i[0] != 0 || m->nin > 2)
 		return NO_VAL;
 	Val v[] = {m->in[0], m->in[1], in[1]};
 	return emit(w, n, OP_linear_cross_entropy, v, 3, NULL);

@@ -87,6 +87,40 @@ static void damaged_types(void)
 	expect(&s, "has rows inside");
 }
 
+/* y = x @ w + x */
+static Small product_graph(void)
+{
+	Small s = {.a = arena_new()};
+	const Type t = {.dtype = DT_f32, .rank = 2, .dim = {dim_tokens(), dim_const(6, NULL)}};
+	const Type w = {.dtype = DT_f32, .rank = 2, .dim = {dim_const(6, NULL), dim_const(6, NULL)}};
+	s.g = graph_new(s.a, "product");
+	s.x = graph_input(s.g, nowhere, "x", &t);
+	Val in[] = {s.x, graph_weight(s.g, nowhere, 0, &w), s.x};
+	s.q = in[1];
+	s.o = graph_add1(s.g, OP_matmul, nowhere, in, 3, NULL, NULL);
+	graph_output(s.g, PORT_CARRY, "y", 0, s.o);
+	return s;
+}
+
+static void damaged_addends(void)
+{
+	Small s = product_graph();
+	const char *wrong = graph_verify(s.a, s.g);
+	CHECK(!wrong, "a product with an addend is refused: %s", wrong);
+	graph_def(s.g, s.o)->nin = 1;
+	expect(&s, "two factors and perhaps an addend are needed");
+	s = product_graph();
+	graph_def(s.g, s.o)->in[2] = s.q;
+	expect(&s, "the addend is `f32[6,6]`, the product `f32[T,6]`");
+	s = product_graph();
+	graph_def(s.g, s.o)->in[0] = s.q;
+	expect(&s, "only a product of tokens by one matrix has an addend");
+	s = product_graph();
+	graph_def(s.g, s.o)->in[1] = s.x;
+	graph_def(s.g, s.o)->i[0] = 2;
+	expect(&s, "only a product of tokens by one matrix has an addend");
+}
+
 int main(void)
 {
 	Small s = small_graph();
@@ -96,5 +130,6 @@ int main(void)
 	damaged_operands();
 	damaged_results();
 	damaged_types();
+	damaged_addends();
 	return failures != 0;
 }
