@@ -110,6 +110,7 @@ static void make_matmul(Maker *m, TemplateSteps *out)
 		sel_define(m, "K", sel_dim(a, 1));
 	}
 	sel_define(m, "ACC", accumulates(m, 0));
+	sel_define(m, "ADDEND", m->n->nin == 3);
 	add_operands(m);
 	add_results(m);
 	sel_finish(m, out, arena_printf(m->a, "%s%s_%lldx%lld", grouped ? "grouped_" : "", stem[form],

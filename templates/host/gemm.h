@@ -1,10 +1,10 @@
 /* gemm.h - a product of activations and weights, or of a group of rows and each expert's weights.
  *
- * arg: a, b, c.
+ * arg: a, b, with ADDEND d, c.
  *   FORM 0, 1   a A_ELEM[rows, K]   b B_ELEM[N, K] (1: [K, N])   c C_ELEM[rows, N]
  *   FORM 2      a A_ELEM[rows, M]   b B_ELEM[rows, N]            c f32[M, N]
  * Parameters: KERNEL, A_ELEM, B_ELEM, C_ELEM (float or bf16), FORM, N and K (FORM 2: M and N), ROWS_R 1 when
- * the rows are routed rows, ACC 1 to add to c, GROUPS: local experts, b (FORM 2: c) is a stack of as many
+ * the rows are routed rows, ACC 1 to add to c, ADDEND 1 to add d, which is as c (FORM 0, 1, ROWS_R 0), GROUPS: local experts, b (FORM 2: c) is a stack of as many
  * matrices and the rows of expert e are group[e] .. group[e+1]; 0 for one matrix.
  */
 #ifndef KERNEL
@@ -33,6 +33,9 @@
 #ifndef ACC
 #define ACC 0
 #endif
+#ifndef ADDEND
+#define ADDEND 0
+#endif
 #ifndef GROUPS
 #define GROUPS 0
 #endif
@@ -41,6 +44,7 @@
 #define GEMM_COLUMNS N
 #define GEMM_HALVES_OF(g) (4 * ELEM_HALF(C_ELEM) + 2 * ELEM_HALF(B_ELEM) + ELEM_HALF(A_ELEM))
 #define GEMM_DEPTH (ELEM_HALF(C_ELEM) ? K : 0)
+#define GEMM_ADDEND ADDEND
 #include "gemm_core.h"
 
 #define SCRATCH_BYTES GEMM_SCRATCH
@@ -52,12 +56,13 @@ static Gemm gemm_make(const void *what, int64_t e)
 	const int64_t r0 = GROUPS ? c->env->group[e] : 0, r1 = GROUPS ? c->env->group[e + 1] : all;
 	const A_ELEM *a = c->arg[0];
 	const B_ELEM *b = c->arg[1];
-	C_ELEM *to = c->arg[2];
+	C_ELEM *to = c->arg[2 + ADDEND];
 	if (FORM == 2)
 		return (Gemm){.form = 2, .acc = ACC, .m = M, .n = N, .k = r1 - r0, .a = a + r0 * M, .b = b + r0 * N,
 		              .c = to + e * M * N, .lda = M, .ldb = N, .ldc = N};
 	return (Gemm){.form = FORM, .acc = ACC, .m = r1 - r0, .n = N, .k = K, .a = a + r0 * K,
-	              .b = b + e * (int64_t)N * K, .c = to + r0 * N, .lda = K, .ldb = FORM ? N : K, .ldc = N};
+	              .b = b + e * (int64_t)N * K, .c = to + r0 * N, .d = ADDEND ? c->arg[2] : NULL, .lda = K,
+	              .ldb = FORM ? N : K, .ldc = N};
 }
 
 void KERNEL(const RtCall *c);

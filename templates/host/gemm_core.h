@@ -8,6 +8,9 @@
  * accumulating and from 0 otherwise. It does not depend on tiles, neighbours or threads, so a row's
  * result does not depend on its batch, and a sum over rows may be cut in calls anywhere.
  *
+ * An addend d (GEMM_ADDEND) is added to the whole sum, as a sum of its own would be, before a result in bf16 is
+ * rounded.
+ *
  * Shape: tiles of at most GEMM_MR x GEMM_NR elements in registers; panels of GEMM_NR columns of b are
  * packed in thread scratch (transposed by vectors for form 0), at most GEMM_KC deep and as many as fit; a
  * is read in place if it is float. Flops per byte from the second-level cache: a panel row of GEMM_NR floats feeds
@@ -43,6 +46,9 @@
 #ifndef GEMM_HALVES_OF
 #define GEMM_HALVES_OF(g) ((g)->halves)
 #endif
+#ifndef GEMM_ADDEND
+#define GEMM_ADDEND 0
+#endif
 #define GEMM_IS_HALF(g, which) ((GEMM_HALVES_OF(g) & (which)) != 0)
 #ifdef GEMM_COLUMNS
 #define GEMM_RAGGED (GEMM_COLUMNS % GEMM_NR != 0)
@@ -73,6 +79,7 @@ typedef struct Gemm {
 	int64_t m, n, k;
 	const void *a, *b;
 	void *c;
+	const void *d;           /* GEMM_ADDEND: what is added, as c lies; k > 0 */
 	int64_t lda, ldb, ldc;   /* row strides, in elements */
 } Gemm;
 
@@ -159,12 +166,33 @@ gemm_sum(Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t kn, const f
 	}
 }
 
+/* s[mr][nv] += d, whose tile begins at element `at`. Where it has fewer columns, it goes by `edge`. */
+static inline __attribute__((always_inline)) void
+gemm_add(const Gemm *g, Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t at, int64_t nr, char *edge)
+{
+	const int half = GEMM_IS_HALF(g, GEMM_HALF_C), size = half ? 2 : 4, ragged = GEMM_RAGGED && nr < nv * VW;
+	const int64_t ld = ragged ? GEMM_NR * size : g->ldc * size;
+	const char *d = (const char *)g->d + at * size;
+	if (ragged) {
+		memset(edge, 0, GEMM_MR * GEMM_NR * 4);
+		gemm_copy(edge, ld, d, g->ldc * size, mr, nr * size);
+		d = edge;
+	}
+#pragma GCC unroll 12
+	for (int i = 0; i < mr; i++)
+		for (int v = 0; v < nv; v++) {
+			const char *from = d + i * ld + v * VW * size;
+			s[i][v] += half ? v_load_bf16((const bf16 *)(const void *)from) : v_load((const float *)(const void *)from);
+		}
+}
+
 /* One tile: rows i0 .. i0+mr-1, nv vectors of columns. Where c has fewer columns, it is built in `edge`. */
 static inline __attribute__((always_inline)) void
 gemm_tile(const Gemm *g, const int form, const int mr, const int nv, int64_t i0, GemmPanel *p)
 {
 	const int half_a = GEMM_IS_HALF(g, GEMM_HALF_A), half_c = GEMM_IS_HALF(g, GEMM_HALF_C), size = half_c ? 2 : 4;
 	const int add = !half_c && (!p->first || g->acc), ragged = GEMM_RAGGED && p->nr < nv * VW;
+	const int last = GEMM_ADDEND && p->k0 + p->kn == g->k;
 	const int64_t lda = !half_a ? g->lda : form == 2 ? GEMM_MR : p->kn;
 	const int64_t si = form == 2 ? 1 : lda, sk = form == 2 ? lda : 1, stride = g->ldc * size;
 	const float *a = half_a ? p->a : (const float *)g->a + i0 * si + p->k0 * sk;
@@ -181,11 +209,15 @@ gemm_tile(const Gemm *g, const int form, const int mr, const int nv, int64_t i0,
 		for (int v = 0; v < nv; v++) {
 			s[i][v] = add ? v_load((const float *)(void *)(to + i * ld) + v * VW) : v_set(0);
 			__builtin_prefetch(p->next + i * stride + v * VW * size, 1, 3);
+			if (last)
+				__builtin_prefetch((const char *)g->d + (p->next - (char *)g->c) + i * stride + v * VW * size, 0, 3);
 		}
 	for (int64_t k = 0; k < p->kn; k += GEMM_STEP) {
 		gemm_fetch(&p->ahead);
 		gemm_sum(s, mr, nv, p->kn - k < GEMM_STEP ? p->kn - k : GEMM_STEP, a + k * sk, si, sk, p->b + k * GEMM_NR);
 	}
+	if (last)
+		gemm_add(g, s, mr, nv, i0 * g->ldc + p->j0, p->nr, edge);
 #pragma GCC unroll 12
 	for (int i = 0; i < mr; i++)
 		for (int v = 0; v < nv; v++) {

@@ -1,5 +1,5 @@
-/* test_gemm.c - gemm.h against one chain of fused multiply-adds per element, rounded once where c is bf16, to the
- * bit: with any number of rows, threads and groups. One variant per executable: macros from a line of
+/* test_gemm.c - gemm.h against one chain of fused multiply-adds per element, plus the addend, rounded once where c is
+ * bf16, to the bit: with any number of rows, threads and groups. One variant per executable: macros from a line of
  * variants_gemm.txt.
  */
 #include "gemm.h"
@@ -31,12 +31,14 @@ static float chain(float start, int64_t k, const float *a, int64_t sa, const flo
 	return start;
 }
 
-/* Rows of product e, from group[e] on; `was` is what c held before. */
-static void reference(float *c, const float *was, const float *a, const float *b, const int32_t *group, int e)
+/* Rows of product e, from group[e] on; `was` is what c held before, d is added to the sums. */
+static void reference(float *c, const float *was, const float *a, const float *b, const float *d, const int32_t *group,
+                      int e)
 {
 	int64_t r0 = group[e], rows = group[e + 1] - r0;
 
 #if FORM == 2
+	(void)d;
 	for (int64_t i = 0; i < M; i++)
 		for (int64_t j = 0; j < N; j++) {
 			int64_t at = ((int64_t)e * M + i) * N + j;
@@ -48,6 +50,8 @@ static void reference(float *c, const float *was, const float *a, const float *b
 			const float *w = b + (int64_t)e * N * K;
 			c[i * N + j] = chain(ACC ? was[i * N + j] : 0, K, a + i * K, 1, FORM ? w + j : w + j * K,
 			                     FORM ? N : 1);
+			if (ADDEND)
+				c[i * N + j] += d[i * N + j];
 		}
 #endif
 }
@@ -82,9 +86,10 @@ static void test_rows(int64_t rows, int threads, int skewed)
 	size_t na = (size_t)(rows * INNER_A), nb = (size_t)(FORM == 2 ? rows * N : (int64_t)STACK * N * INNER_A);
 	size_t nc = (size_t)(FORM == 2 ? (int64_t)STACK * INNER_A * N : rows * N);
 	float *a = elems_values(na, 1, HALF_A), *b = elems_values(nb, 1, HALF_B), *was = elems_values(nc + PAD, 1, HALF_C);
-	float *c = malloc((nc + PAD) * 4), *want = malloc((nc + PAD) * 4);
+	float *c = malloc((nc + PAD) * 4), *want = malloc((nc + PAD) * 4), *d = elems_values(nc, 1, HALF_C);
 	int32_t group[STACK + 1];
-	void *arg[] = { elems_new(a, na, HALF_A), elems_new(b, nb, HALF_B), elems_new(was, nc + PAD, HALF_C) };
+	void *result = elems_new(was, nc + PAD, HALF_C), *addend = elems_new(d, nc, HALF_C);
+	void *arg[] = { elems_new(a, na, HALF_A), elems_new(b, nb, HALF_B), ADDEND ? addend : result, result };
 	RtEnv env = { .T = rows, .R = rows, .group = group };
 	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
 	RtCall call = { .arg = arg, .env = &env, .pool = pool };
@@ -93,16 +98,18 @@ static void test_rows(int64_t rows, int threads, int skewed)
 	split_rows(group, rows, skewed);
 	memcpy(want, was, (nc + PAD) * 4);
 	for (int e = 0; e < STACK; e++)
-		reference(want, was, a, b, group, e);
+		reference(want, was, a, b, d, group, e);
 	KERNEL(&call);
-	elems_take(c, arg[2], nc + PAD, HALF_C);
+	elems_take(c, result, nc + PAD, HALF_C);
 	check_product(c, want, nc);
 	check_bits("what lies behind the result", c + nc, was + nc, PAD);
 	pool_free(pool);
 	free(arg[0]);
 	free(arg[1]);
+	free(addend);
 	free(a);
 	free(b);
+	free(d);
 	free(was);
 	free(c);
 	free(want);
