@@ -5,7 +5,8 @@
  * the grid (no reduction scheme), so a result does not depend on timing.
  *
  * cuBLASLt counts columns first. A row-major matrix [r, c] is its column-major matrix [c, r], so
- * c = a b' becomes c' = b a': the program's b is the library's A ("left"), a is its B ("right").
+ * c = a b' becomes c' = b a': the program's b is the library's A ("left"), a is its B ("right"), c its D, and what
+ * is added, c itself or an addend, its C.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +15,10 @@
 #include "rt_store.h"
 
 typedef struct RtProduct {
-	RtInstr like;            /* form, rows, heads, ncol, kcol, dtypes, acc */
+	RtInstr like;            /* form, rows, heads, ncol, kcol, dtypes, acc, narg */
 	int64_t most;            /* largest number of rows */
 	int64_t now;             /* number of rows the layouts have */
-	uint32_t align[3];       /* of a, b, c in bytes, over all products of the class */
+	uint32_t align[4];       /* of a, b, c and the addend in bytes, over all products of the class */
 	cublasLtMatmulDesc_t desc;
 	cublasLtMatrixLayout_t left, right, out;
 	cublasLtMatmulAlgo_t algo;
@@ -38,7 +39,7 @@ static bool same_class(const RtInstr *x, const RtInstr *y)
 {
 	return x->form == y->form && x->rows == y->rows && x->heads == y->heads && x->ncol == y->ncol &&
 	       x->kcol == y->kcol && x->adt == y->adt && x->bdt == y->bdt && x->cdt == y->cdt && x->acc == y->acc &&
-	       x->nrow == y->nrow;
+	       x->nrow == y->nrow && x->narg == y->narg;
 }
 
 static int64_t most_rows(const RtProg *p, const RtInstr *in)
@@ -78,9 +79,9 @@ static int find_class(Rt *rt, const RtInstr *in)
 		if (!p)
 			rt_fail(rt, RT_EMEMORY, "out of memory");
 		d->product = p;
-		d->product[d->nproduct++] = (RtProduct){.like = *in, .most = most_rows(rt->p, in), .align = {256, 256, 256}};
+		d->product[d->nproduct++] = (RtProduct){.like = *in, .most = most_rows(rt->p, in), .align = {256, 256, 256, 256}};
 	}
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < in->narg; i++) {
 		uint32_t a = alignment(in->arg[i]);
 		if (a < d->product[k].align[i])
 			d->product[k].align[i] = a;
@@ -166,6 +167,12 @@ static void prefer(Rt *rt, cublasLtMatmulPreference_t pref, int what, const void
 	BLAS(rt, cublasLtMatmulPreferenceSetAttribute(pref, (cublasLtMatmulPreferenceAttributes_t)what, value, size));
 }
 
+/* The argument that the product is added to. */
+static int added(const RtInstr *in)
+{
+	return in->narg - 1;
+}
+
 static void choose(Rt *rt, RtProduct *p)
 {
 	cublasLtMatmulPreference_t pref;
@@ -178,7 +185,7 @@ static void choose(Rt *rt, RtProduct *p)
 	prefer(rt, pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme);
 	prefer(rt, pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &p->align[1], sizeof p->align[1]);
 	prefer(rt, pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &p->align[0], sizeof p->align[0]);
-	prefer(rt, pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &p->align[2], sizeof p->align[2]);
+	prefer(rt, pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &p->align[added(&p->like)], sizeof p->align[0]);
 	prefer(rt, pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &p->align[2], sizeof p->align[2]);
 	cublasStatus_t r = rt->dev->blas.cublasLtMatmulAlgoGetHeuristic(rt->dev->blas_handle, p->desc, p->left, p->right,
 	                                                                p->out, p->out, pref, 1, &best, &found);
@@ -271,15 +278,14 @@ void rt_dev_gemm(Rt *rt, const RtInstr *in)
 {
 	RtDev *d = rt->dev;
 	RtProduct *p = &d->product[d->product_of[in - rt->p->instrs]];
-	float alpha = 1, beta = in->acc ? 1 : 0;
+	float alpha = 1, beta = in->acc || in->narg == 4 ? 1 : 0;
 	int64_t rows = rows_of(rt, in);
 	if (!rows) {
 		empty(rt, in);
 		return;
 	}
 	adapt(rt, p, rows);
-	void *c = rt_at(rt, in->arg[2]);
 	BLAS(rt, cublasLtMatmul(d->blas_handle, p->desc, &alpha, rt_at(rt, in->arg[1]), p->left, rt_at(rt, in->arg[0]),
-	                        p->right, &beta, c, p->out, c, p->out, &p->algo, rt_at(rt, rt->own.workspace),
-	                        rt->own.workspace_bytes, d->stream[in->stream]));
+	                        p->right, &beta, rt_at(rt, in->arg[added(in)]), p->out, rt_at(rt, in->arg[2]), p->out,
+	                        &p->algo, rt_at(rt, rt->own.workspace), rt->own.workspace_bytes, d->stream[in->stream]));
 }

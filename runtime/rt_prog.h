@@ -122,10 +122,11 @@ typedef enum RtOp {
 	                            in this rank's part of arg[0], [elems], so that RT_REDUCE adds to them */
 	RT_OPTIMIZER,            /* normalise, norm, clip, Adam, balance, metrics: the end of a step */
 	/* of the cuda target */
-	RT_GEMM,                 /* arg a, b, c; form, rows, ncol, kcol, heads, adt, bdt, cdt, acc. Form 0: c[rows,n] =
-	                            a[rows,k] b[n,k]'; 1: c[rows,n] = a[rows,k] b[k,n]; 2: c[n,k] = sum over rows of
-	                            a[rows,n]' b[rows,k]. heads > 0: one product per head, operands as head_matmul in
-	                            ops.def. acc: added to c */
+	RT_GEMM,                 /* arg a, b, c, perhaps d; form, rows, ncol, kcol, heads, adt, bdt, cdt, acc. Form 0:
+	                            c[rows,n] = a[rows,k] b[n,k]'; 1: c[rows,n] = a[rows,k] b[k,n]; 2: c[n,k] = sum over
+	                            rows of a[rows,n]' b[rows,k]. heads > 0: one product per head, operands as
+	                            head_matmul in ops.def. acc: added to c. d, as large as c, in form 0 or 1 without
+	                            heads and acc: c is the sum of d and the product */
 	RT_RECORD,               /* event: everything issued so far on `stream` */
 	RT_WAIT                  /* event: what follows on `stream` waits for it */
 } RtOp;

@@ -100,8 +100,9 @@ static bool counts_fit(const RtProg *p, const RtInstr *i)
 
 static bool gemm_fits(const RtInstr *i)
 {
-	return i->narg == 3 && i->form >= 0 && i->form <= 2 && i->rows >= 0 && i->rows <= RT_ROWS_R && i->ncol > 0 &&
-	       i->kcol > 0 && i->heads >= 0 && i->nrow >= 0 && i->row0 >= 0;
+	bool addend = i->narg == 4 && i->form != 2 && !i->heads && !i->acc;
+	return (i->narg == 3 || addend) && i->form >= 0 && i->form <= 2 && i->rows >= 0 && i->rows <= RT_ROWS_R &&
+	       i->ncol > 0 && i->kcol > 0 && i->heads >= 0 && i->nrow >= 0 && i->row0 >= 0;
 }
 
 static bool is_unit(const RtProg *p, int unit)

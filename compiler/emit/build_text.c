@@ -147,7 +147,7 @@ static void add_products(const BuildDir *b, Text *t)
 				continue;
 			double rows = in->nrow ? (double)in->nrow : (double)p->tokens_max;
 			double heads = in->heads ? in->heads : 1, n = (double)in->ncol, k = (double)in->kcol;
-			int last = in->form == 2 && in->cdt == RT_f32 ? 4 * (1 + in->acc) : in->cdt == RT_f32 ? 4 : 2;
+			int last = (in->cdt == RT_f32 ? 4 : 2) * (1 + (in->acc || in->narg == 4));
 			double wide[3] = {in->adt == RT_f32 ? 4 : 2, in->bdt == RT_f32 ? 4 : 2, last};
 			double elems[3] = {rows * (in->form == 2 ? n : k), in->form == 2 ? rows * k : n * k,
 			                   in->form == 2 ? n * k : rows * n};

@@ -76,7 +76,7 @@ typedef struct FnBuf {
 
 typedef enum StepKind { STEP_LAUNCH, STEP_COUNTS, STEP_ROUNDS, STEP_DISPATCH, STEP_COLLECT, STEP_GEMM } StepKind;
 
-/* A matrix product that the runtime carries out; fields as of RT_GEMM. */
+/* A matrix product that the runtime carries out; arguments and fields as of RT_GEMM. */
 typedef struct Gemm {
 	int form, heads;
 	BufRows rows;

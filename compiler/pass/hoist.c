@@ -10,9 +10,9 @@ typedef struct Marks {
 
 static char mode_of(const KernelSet *ks, const Step *s, uint32_t k)
 {
-	static const char exchange[] = "rw", gemm[] = "rr";
+	static const char exchange[] = "rw";
 	if (s->kind == STEP_GEMM)
-		return k < 2 ? gemm[k] : s->gemm.acc ? 'a' : 'w';
+		return k != 2 ? 'r' : s->gemm.acc ? 'a' : 'w';
 	if (s->kind != STEP_LAUNCH)
 		return s->kind == STEP_COUNTS ? 'r' : exchange[k];
 	const char *text = ks->kernels.v[s->kernel].launch.access;

@@ -141,6 +141,8 @@ static void make_product(Maker *m, TemplateSteps *out)
 	out->error = check_tiles(m, g.form == 2 ? c : b);
 	TemplateStep s = product_step(&g, (TemplateArg){.val = m->n->in[0]}, (TemplateArg){.val = m->n->in[1]},
 	                              (TemplateArg){.val = m->n->out[0]});
+	if (m->n->nin == 3)
+		s.args[s.nargs++] = (TemplateArg){.val = m->n->in[2], .mode = 'r'};
 	vec_push(m->a, &out->v, s);
 }
 

@@ -31,7 +31,10 @@ static void add_gemm(Lister *l, int at)
 	uint64_t rn = rows * n, rk = rows * heads * k, nk = n * k;
 	add(l, at, 'r', in->arg[0], (in->form == 2 ? rn : rk) * rt_dtype_bytes((RtDType)in->adt));
 	add(l, at, 'r', in->arg[1], (in->form == 2 ? rk : nk) * rt_dtype_bytes((RtDType)in->bdt));
-	add(l, at, in->acc ? 'a' : 'w', in->arg[2], (in->form == 2 ? nk : rn) * rt_dtype_bytes((RtDType)in->cdt));
+	uint64_t result = (in->form == 2 ? nk : rn) * rt_dtype_bytes((RtDType)in->cdt);
+	add(l, at, in->acc ? 'a' : 'w', in->arg[2], result);
+	if (in->narg == 4)
+		add(l, at, 'r', in->arg[3], result);
 }
 
 static void add_exchange(Lister *l, int at)

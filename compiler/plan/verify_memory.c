@@ -338,6 +338,8 @@ static void walk_gemm(Walk *w, int at)
 	const uint64_t *e = elems[in->form];
 	touch(w, at, 0, 'r', in->arg[0], e[0] * rt_dtype_bytes((RtDType)in->adt));
 	touch(w, at, 1, 'r', in->arg[1], e[1] * rt_dtype_bytes((RtDType)in->bdt));
+	if (in->narg == 4)
+		touch(w, at, 3, 'r', in->arg[3], e[2] * rt_dtype_bytes((RtDType)in->cdt));
 	touch(w, at, 2, in->acc ? 'a' : 'w', in->arg[2], e[2] * rt_dtype_bytes((RtDType)in->cdt));
 }
 

@@ -206,14 +206,16 @@ static void run_gemm(Run *r, const Step *s)
 	const Gemm *g = &s->gemm;
 	int64_t rows = gemm_rows(r, s), heads = g->heads ? g->heads : 1;
 	int64_t ni = g->form == 2 ? g->ncol : rows, nj = g->form == 2 ? g->kcol : g->ncol;
-	Operand x[3];
-	for (int k = 0; k < 3; k++)
+	Operand x[4];
+	for (uint32_t k = 0; k < s->narg; k++)
 		x[k] = (Operand){r->mem[s->arg[k]] + s->off[k], k == 0 ? g->a : k == 1 ? g->b : g->c};
+	bool adds = g->acc || s->narg == 4;
 	for (int64_t h = 0; h < heads; h++)
 		for (int64_t i = 0; i < ni; i++)
 			for (int64_t j = 0; j < nj; j++) {
 				int64_t to = g->form == 2 ? (h * ni + i) * nj + j : (i * heads + h) * nj + j;
-				put(x[2].mem, g->c, to, product(g, x[0], x[1], rows, i, j, h) + (g->acc ? element(x[2], to) : 0));
+				double sum = product(g, x[0], x[1], rows, i, j, h);
+				put(x[2].mem, g->c, to, sum + (adds ? element(x[s->narg - 1], to) : 0));
 			}
 }
 
@@ -281,7 +283,7 @@ static bool run_launch(Run *r, const Step *s)
 static void modes(const Run *r, const Step *s, RtAccess *x)
 {
 	if (s->kind == STEP_GEMM) {
-		x[0].mode = x[1].mode = 'r';
+		x[0].mode = x[1].mode = x[3].mode = 'r';
 		x[2].mode = s->gemm.acc ? 'a' : 'w';
 		return;
 	}

@@ -196,8 +196,8 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t 
 typedef struct Product {
 	struct RtBlasDesc d;
 	struct RtBlasLayout a, b, c;
-	const char *pa, *pb;
-	char *pc;
+	const char *pa, *pb, *pc;
+	char *pd;
 	float alpha, beta;
 	char *workspace;
 } Product;
@@ -254,7 +254,7 @@ static void one_matrix(const Product *p, int64_t batch)
 				sum += row[x] * col[j * k + x];
 			int64_t at = place(&p->c, 0, i, j, batch);
 			float old = p->beta != 0 ? p->beta * load(p->pc, p->c.type, at) : 0;
-			store(p->pc, p->c.type, at, p->alpha * sum + old);
+			store(p->pd, p->c.type, at, p->alpha * sum + old);
 		}
 	}
 	free(row);
@@ -270,13 +270,24 @@ static bool run_product(void *arg)
 	return true;
 }
 
+static int64_t bytes_of(const struct RtBlasLayout *l)
+{
+	int64_t last = (l->batch - 1) * l->stride + ((int64_t)l->cols - 1) * l->ld + (int64_t)l->rows;
+	return last * (l->type == CUDA_R_32F ? 4 : 2);
+}
+
 static void check_matrix(const void *p, const struct RtBlasLayout *l, uint32_t align, const char *what)
 {
-	int64_t size = l->type == CUDA_R_32F ? 4 : 2;
-	int64_t last = (l->batch - 1) * l->stride + ((int64_t)l->cols - 1) * l->ld + (int64_t)l->rows;
-	double_memory(p, (size_t)(last * size), what);
+	double_memory(p, (size_t)bytes_of(l), what);
 	if ((uintptr_t)p % align)
 		double_misuse("%s is aligned to less than the %u bytes that were promised", what, align);
+}
+
+/* The library writes D while others read C. */
+static void check_apart(const char *c, const char *d, const struct RtBlasLayout *l)
+{
+	if (c != d && c < d + bytes_of(l) && d < c + bytes_of(l))
+		double_misuse("C and D of cublasLtMatmul overlap");
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const void *alpha, const void *pa,
@@ -287,16 +298,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
 	Algo x;
 	(void)h;
 	memcpy(&x, algo, sizeof x);
-	if (!fits(d, a, b, c) || c != out || pc != pd || x.magic != MAGIC || bytes < x.workspace || out->cols > x.most)
+	if (!fits(d, a, b, c) || c != out || x.magic != MAGIC || bytes < x.workspace || out->cols > x.most)
 		return REFUSED;
 	check_matrix(pa, a, x.align[0], "A of cublasLtMatmul");
 	check_matrix(pb, b, x.align[1], "B of cublasLtMatmul");
 	check_matrix(pc, c, x.align[2], "C of cublasLtMatmul");
+	check_matrix(pd, out, x.align[3], "D of cublasLtMatmul");
+	check_apart(pc, pd, out);
 	double_memory(workspace, bytes, "workspace of cublasLtMatmul");
 	Product *p = malloc(sizeof *p);
 	if (!p)
 		return REFUSED;
-	*p = (Product){*d, *a, *b, *c, pa, pb, pd, *(const float *)alpha, *(const float *)beta, workspace};
+	*p = (Product){*d, *a, *b, *c, pa, pb, pc, pd, *(const float *)alpha, *(const float *)beta, workspace};
 	double_issue(s, run_product, p);
 	return 0;
 }
