@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 #include "driver.h"
-#include "pass/autodiff.h"
+#include "pass/addend.h"
 #include "pass/simplify.h"
 #include "plan/verify.h"
 
@@ -123,6 +123,8 @@ static void check_graph(Comp *c, Graph *g)
 	}
 	Joint j = autodiff(c->arena, g, w, n);
 	print(c, 'A', "autodiff", j.g);
+	j = take_addends(c->arena, &j);
+	print(c, 'U', "addend", j.g);
 	Split s = split_recompute(c->arena, &j, SPLIT_NORMAL);
 	Graph *half[] = {simplify_graph(c->arena, s.f, 0), simplify_graph(c->arena, s.b, 0)};
 	for (uint32_t i = 0; i < LEN(half); i++) {

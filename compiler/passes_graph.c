@@ -7,6 +7,7 @@
 #include "comp.h"
 #include "front/resolve.h"
 #include "pass/absorb.h"
+#include "pass/addend.h"
 #include "pass/autodiff.h"
 #include "pass/carry.h"
 #include "pass/select.h"
@@ -143,6 +144,13 @@ bool pass_autodiff(Comp *c)
 		const LayerClass *l = &c->model->classes[i];
 		c->joint[i] = autodiff(c->arena, l->fwd, l->weights, l->nweights);
 	}
+	return true;
+}
+
+bool pass_addend(Comp *c)
+{
+	for (uint32_t i = 0; i < c->model->nclasses; i++)
+		c->joint[i] = take_addends(c->arena, &c->joint[i]);
 	return true;
 }
 

@@ -3,7 +3,7 @@
  * Holds: what is read prints to a text that reads back the same, and stays well formed through the
  * passes.
  */
-#include "compiler/pass/autodiff.h"
+#include "compiler/pass/addend.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
 #include "fuzz_graph.h"
@@ -20,6 +20,8 @@ static void check_gradients(Arena *a, Diag *d, const Graph *g)
 			w[n->i[0]] = (WeightDecl){.name = "w", .type = *graph_type(g, n->out[0])};
 	}
 	Joint j = autodiff(a, g, w, WEIGHTS);
+	check_graph(a, d, j.g);
+	j = take_addends(a, &j);
 	check_graph(a, d, j.g);
 	Split s = split_recompute(a, &j, SPLIT_NORMAL);
 	check_graph(a, d, simplify_graph(a, s.f, 0));

@@ -5,7 +5,7 @@
  */
 #include "compiler/front/lower.h"
 #include "compiler/front/resolve.h"
-#include "compiler/pass/autodiff.h"
+#include "compiler/pass/addend.h"
 #include "compiler/pass/carry.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
@@ -35,6 +35,8 @@ static void check_class(Arena *a, Diag *d, LayerClass *c)
 {
 	check_graph(a, d, c->fwd);
 	Joint j = autodiff(a, c->fwd, c->weights, c->nweights);
+	check_graph(a, d, j.g);
+	j = take_addends(a, &j);
 	check_graph(a, d, j.g);
 	Split s = split_recompute(a, &j, SPLIT_NORMAL);
 	check_graph(a, d, simplify_graph(a, s.f, 0));

@@ -1,8 +1,9 @@
-/* test_passes.c - simplification keeps results; F and then B, or F, I and W, give what the joint graph
- * gives, under every policy. On random graphs and on the classes of models. */
+/* test_passes.c - simplification and products that take addends keep results; F and then B, or F, I and W, give what
+ * the joint graph gives, under every policy. On random graphs and on the classes of models. */
 #include <string.h>
 
 #include "classes.h"
+#include "compiler/pass/addend.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
 #include "random_graph.h"
@@ -80,11 +81,22 @@ static void check_cut(Arena *a, Split *cut, Inputs *in, const Eval *b, const cha
 	      b->g->name, policy);
 }
 
+static uint32_t addends;
+
+static void count_addends(const Graph *g)
+{
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		addends += g->nodes.v[i].op == OP_matmul && g->nodes.v[i].nin == 3;
+}
+
 static void check_split(Arena *a, const Sample *s, const WeightDecl *weights, uint32_t nweights)
 {
 	static const char *const names[] = {"normal", "checkpoint", "exit"};
 	Joint j = autodiff(a, simplify_graph(a, s->g, 0), weights, nweights);
 	const Eval *want = graph_eval(a, checked(a, j.g), &s->env);
+	j = take_addends(a, &j);
+	check_same(graph_eval(a, checked(a, j.g), &s->env), want, "with addends");
+	count_addends(j.g);
 	for (int policy = SPLIT_NORMAL; policy <= SPLIT_EXIT; policy++) {
 		Split cut = split_recompute(a, &j, (SplitPolicy)policy);
 		cut.f = simplify_graph(a, cut.f, 0);
@@ -139,6 +151,8 @@ int main(void)
 		check_saved(a, s->g, s->decls, s->nweights);
 		arena_free(a);
 	}
+	printf("%u products of random graphs have an addend\n", addends);
+	CHECK(addends >= 100, "%u products have an addend", addends);
 	check_classes("models/glm5_tiny.glm");
 	check_classes("tests/models/two_routed.glm");
 	check_classes("tests/models/carried.glm");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "classes.h"
+#include "compiler/pass/addend.h"
 #include "compiler/pass/simplify.h"
 #include "compiler/pass/split.h"
 #include "random_graph.h"
@@ -28,10 +29,12 @@ static void check_levels(Arena *a, const Graph *fwd, const WeightDecl *weights, 
 {
 	const Graph *small = simplify_graph(a, fwd, 0);
 	Joint j = autodiff(a, small, weights, nweights);
-	Split s = split_recompute(a, &j, SPLIT_NORMAL);
+	Joint sums = take_addends(a, &j);
+	Split s = split_recompute(a, &sums, SPLIT_NORMAL);
 	check_graph(fwd);
 	check_graph(small);
 	check_graph(j.g);
+	check_graph(sums.g);
 	check_graph(s.f);
 	check_graph(s.b);
 }

@@ -269,11 +269,30 @@ def check_every_wait(plans, options):
             raise Failure(f"without wait {at} of {count}: exit status {status}\n{err}")
 
 
+def with_addend(program):
+    return next(i for i in program.action("F", 0, 0)[3] if i.op == "gemm" and len(i.args()) == 4)
+
+
+def unwritten_addend(ps):
+    """A product that is added to its own result, which nothing has made."""
+    gemm = with_addend(ps[0])
+    *_, result, addend = gemm.args()
+    gemm.line = gemm.line.replace(f" {addend} ;", f" {result} ;")
+
+
+def overwritten_addend(ps):
+    """A product with an addend that adds to its result, too."""
+    gemm = with_addend(ps[0])
+    gemm.line = gemm.line.replace(" arg ", " acc=1 arg ")
+
+
 NEGATIVE = [
     (CUDA, removed_record, r"waits for event \d+, which nothing records"),
     (CUDA, early_wait, r"waits for event \d+, which nothing records"),
     (CUDA, moved_stream, r"may begin before what it needs on stream 0 is over"),
     (CUDA, other_stream, r"5 streams, the runtime has 4"),
+    (CUDA, unwritten_addend, r"reads argument 3, s2@0\.0, before it is written"),
+    (CUDA, overwritten_addend, r"an operand of instruction \d+ is out of range"),
 
     (INTERLEAVED, swapped_receives, r"transfer 0 from pipeline rank 0 to 1 is of two different tensors",
      r"pipeline rank 0, instruction \d+ \(send, microbatch 0: x f32 at the input of stage 1\)",
