@@ -20,6 +20,9 @@ typedef struct GlmcEnv {
 	const int *pos;          /* [T] position of a token in its document, from 0 */
 	int R;                   /* routed rows of this round on this rank */
 	const int *group;        /* [E+1] rows of local expert e: group[e] .. group[e+1] */
+	const int *order;        /* [T*topk] slots by expert; slot s is one of token s / topk */
+	const int *begin;        /* [E of all ranks] the first place in `order` of this round's rows of expert e */
+	int topk;
 	float scale;             /* optimizer: factor of the gradient */
 	float lr, bias1, bias2;  /* learning rate; 1 - beta1^t, 1 - beta2^t of Adam, t from 1 */
 } GlmcEnv;

@@ -7,14 +7,17 @@
  * Rows of local expert e are env.group[e] .. env.group[e+1], anywhere; an expert without rows is
  * ordinary (FORM 2 then writes zeros, with ACC nothing).
  *
- * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2]; boxes of GG_BOX_A and GG_BOX_B rows,
+ * GATHER (bit 1: a, bit 2: b of FORM 2): where one rank has all experts, the operand is [T, ..] by token and row i of
+ * the group of expert e is its row env.order[env.begin[e] + i - env.group[e]] / env.topk. It needs no map.
+ *
+ * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2], but those gathered; boxes of GG_BOX_A and GG_BOX_B rows,
  * 64 columns:
  *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: b and b2, half as many each)
  *   FORM 1   a [R, K] TILE_M rows    b [EXPERTS*K, N] 64 rows
  *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
  *
  * Parameters: KERNEL_NAME, FORM, N, K (multiples of 16), EXPERTS, ACC 1 to add to c, C_F32 (default for FORM 2),
- * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, and:
+ * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, GATHER, and:
  *   PAIRED 1 (FORM 0): two products of the same rows with two matrices, N columns each. A tile has TILE_N / 2
  *   columns of both. Needs an epilogue.
  *   EPILOGUE_OUTS n (0: none; FORM 0 or 1 without ACC, C_F32): in place of c the n results bf16 [R, N] of the
@@ -37,7 +40,8 @@
  * A block is one warp that fills a ring of STAGES tiles by TMA, and a warpgroup for each 64 rows of the
  * tile that multiplies with wgmma, m64 n TILE_N k16, one product ahead of the wait. 128 x 256 x 64:
  * 48 KB a stage, 4 stages, 32 KB to turn results around, 225 KB; 128 accumulators in each of 256 threads,
- * 232 registers there and 40 in the others. Per tile and step 4.2 MFLOP on 48 KB through the L2 cache,
+ * 232 registers there and 40 in the others. With GATHER the last warpgroup copies the rows by cp.async, 16 bytes at a
+ * time, 128 of a row at once: 216 and 72 registers. Per tile and step 4.2 MFLOP on 48 KB through the L2 cache,
  * which BAND tiles of rows at a time keep near. The epilogue runs once for two elements; results of 64 columns
  * wait in registers, packed, 16 for each of EPILOGUE_OUTS, where their accumulators were. FLOPs 2 R N K for a
  * product; bytes 2 (R K + R N) + 2 EXPERTS N K, FORM 2 with 4 or 8 for each element of c.
@@ -45,7 +49,8 @@
  * Order of sums: k ascending in steps of 16 within wgmma, for each tile by itself: neither the number
  * of blocks nor other groups change a bit. Sums of a row: in a tile columns 8 i + 2 q and the next, i ascending, for
  * q = 0 .. 3, then (0 + 1) + (2 + 3); tiles ascending. A box may read rows of a neighbour: in FORM 0 and 1 they make
- * rows that are not stored; in FORM 2 they are overwritten with zeros first. Past K of FORM 1 rows of the
+ * rows that are not stored; in FORM 2 they are overwritten with zeros first; gathered
+ * ones are zeros. Past K of FORM 1 rows of the
  * next expert's b meet zeros of a, so b must be finite.
  *
  * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
@@ -59,11 +64,11 @@
  * @shared STAGES * STAGE + OUT + 1024
  * @grid SMS, 1
  * @if EPILOGUE_SUMS > 0: @work R, EPILOGUE_SUMS * ((WIDTH + TILE_N - 1) / TILE_N) * 4
- * @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
+ * @if GATHER % 2 == 0: @map 0, bf16, R, FORM == 2 ? N : K, FORM == 2 ? 64 : TILE_M, 64
  * @if FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N / (1 + PAIRED), 64
  * @if PAIRED: @map 2, bf16, EXPERTS * N, K, TILE_N / 2, 64
  * @if FORM == 1: @map 1, bf16, EXPERTS * K, N, 64, 64
- * @if FORM == 2: @map 1, bf16, R, K, 64, 64
+ * @if FORM == 2 && GATHER < 2: @map 1, bf16, R, K, 64, 64
  */
 #include "dev.cuh"
 
@@ -100,6 +105,9 @@
 #ifndef EPILOGUE_WORK
 #define EPILOGUE_WORK (2 + PAIRED + EPILOGUE_OUTS)
 #endif
+#ifndef GATHER
+#define GATHER 0
+#endif
 #ifndef BAND
 #define BAND 16
 #endif
@@ -122,6 +130,7 @@ static_assert(TILE_N % (PAIRED ? 32 : 16) == 0 && TILE_N <= 256, "TILE_N is a mu
 static_assert(!PAIRED || (FORM == 0 && EPILOGUE_OUTS > 0), "PAIRED needs FORM 0 and an epilogue");
 static_assert(EPILOGUE_OUTS == 0 || (FORM != 2 && !ACC && !C_F32), "an epilogue writes bf16 rows");
 static_assert(EPILOGUE_SUMS == 0 || EPILOGUE_OUTS > 0, "sums are an epilogue's");
+static_assert(GATHER >= 0 && GATHER < (FORM == 2 ? 4 : 2), "the operands with routed rows can be gathered");
 
 constexpr int GG_STEP = 64;              /* of k: 128 bytes, one swizzle row */
 constexpr int GG_CHUNK = 8192;           /* 64 rows of 128 bytes */
@@ -152,6 +161,9 @@ constexpr int GG_RESULT = 2 + PAIRED;                    /* the argument */
 constexpr int GG_OUTS = EPILOGUE_OUTS > 0 ? EPILOGUE_OUTS : 1, GG_SUMS = EPILOGUE_SUMS > 0 ? EPILOGUE_SUMS : 1;
 constexpr int GG_ELEM = C_F32 ? 4 : 2;
 constexpr int GG_OUT_CHUNK = 128 / GG_ELEM;              /* columns of c turned around together */
+constexpr bool GG_GATHER_A = GATHER & 1, GG_GATHER_B = GATHER & 2;
+constexpr int GG_MAP_B = GG_GATHER_A ? 0 : 1;
+constexpr int GG_BOXED = (GG_GATHER_A ? 0 : GG_A) + (GG_GATHER_B ? 0 : GG_B);     /* bytes of a stage by TMA */
 constexpr int GG_ALL_BARRIER = 1, GG_OUT_BARRIER = 2;    /* the latter one per warpgroup */
 
 struct GgShared {
@@ -231,7 +243,7 @@ DEV void gg_advance(GgSlot &s)
 	s.parity ^= 1;
 }
 
-/* ---- the warp that copies ---- */
+/* ---- copies by TMA, which one thread starts ---- */
 
 DEV void gg_load_a(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *bar)
 {
@@ -243,7 +255,7 @@ DEV void gg_load_a(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *b
 		tma_load_2d(to + i * GG_CHUNK, map, x + i * 64, y, bar);
 }
 
-/* PAIRED: maps 1 and 2 have a box each. */
+/* PAIRED: b's map and the next have a box each. */
 DEV void gg_load_b(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *bar)
 {
 	constexpr int BOXES = FORM == 0 ? 1 + PAIRED : (TILE_N + 63) / 64;
@@ -254,26 +266,96 @@ DEV void gg_load_b(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *b
 		tma_load_2d(to + i * GG_BOX_B * 128, map + (FORM == 0 ? i : 0), x + (FORM == 0 ? 0 : i * 64), y, bar);
 }
 
+DEV void gg_load(const GlmcCall &c, const GgShared &s, const GgTile &t, int step, int stage)
+{
+	u64 *bar = s.full + stage;
+	mbar_arrive_tx(bar, GG_BOXED);
+	if (!GG_GATHER_A)
+		gg_load_a(s.a + stage * GG_A, &c.map[0], t, step, bar);
+	if (!GG_GATHER_B)
+		gg_load_b(s.b + stage * GG_B_STAGE, &c.map[GG_MAP_B], t, step, bar);
+}
+
+/* ---- copies of gathered rows, which a warpgroup makes ---- */
+
+/* Thread t has 16 bytes of rows t / 8, t / 8 + 16 .. of a step. */
+constexpr int GG_EACH = (FORM == 2 ? 64 : TILE_M) / 16;
+
+/* The slots of the thread's rows from row `first` of the group on; -1 behind its end. */
+DEV void gg_slots(int (&slot)[GG_EACH], const GlmcEnv &env, const GgTile &t, int first, int thread)
+{
+	const int *order = env.order + env.begin[t.expert];
+	UNROLL
+	for (int i = 0; i < GG_EACH; i++) {
+		int row = first + thread / 8 + i * 16;
+		slot[i] = row < t.rows ? order[row] : -1;
+	}
+}
+
+DEV void gg_tokens(int (&token)[GG_EACH], const int (&slot)[GG_EACH], int topk)
+{
+	UNROLL
+	for (int i = 0; i < GG_EACH; i++)
+		token[i] = slot[i] < 0 ? -1 : slot[i] / topk;
+}
+
+/* Columns x .. x+63 of the tokens' rows, `width` wide, to rows of 128 bytes, swizzled; zeros where there are none. */
+DEV void gg_copy(u8 *to, const void *rows, int width, const int (&token)[GG_EACH], int x, int thread)
+{
+	int col = x + thread % 8 * 8;
+	to += swizzle_128((u32)(thread * 16));
+	UNROLL
+	for (int i = 0; i < GG_EACH; i++) {
+		bool there = token[i] >= 0 && col < width;
+		cp_async_16(to + i * 2048, (const bf16 *)rows + (there ? (i64)token[i] * width + col : 0), there ? 16 : 0);
+	}
+}
+
+DEV void gg_gather(const GlmcCall &c, const GgShared &s, const GgTile &t, int step, int stage, const int (&token)[GG_EACH],
+                   int thread)
+{
+	constexpr int BOXES_A = FORM == 2 ? GG_GROUPS : 1, BOXES_B = (TILE_N + 63) / 64;
+	UNROLL
+	for (int i = 0; i < BOXES_A && GG_GATHER_A; i++)
+		gg_copy(s.a + stage * GG_A + i * GG_CHUNK, c.arg[0], FORM == 2 ? N : K, token,
+		        FORM == 2 ? t.m * TILE_M + i * 64 : step * GG_STEP, thread);
+	UNROLL
+	for (int i = 0; i < BOXES_B && GG_GATHER_B; i++)
+		gg_copy(s.b + stage * GG_B_STAGE + i * GG_CHUNK, c.arg[1], K, token, t.n * TILE_N + i * 64, thread);
+	cp_arrive(s.full + stage);
+}
+
+/* ---- the warp or warpgroup that copies ---- */
+
+/* One thread, or with GATHER a warpgroup. FORM 2 has other rows in every step: their slots are read a step ahead. */
 DEV void gg_produce(const GlmcCall &c, const GgShared &s)
 {
 	GgWalk w = {block_id(), 0, 0};
 	GgTile t;
 	GgSlot slot = {0, 1};
+	int thread = thread_id() % WARPGROUP, rows[GG_EACH] = {}, token[GG_EACH] = {};
 	while (gg_next(c.env, w, t)) {
 		int steps = gg_steps(t);
+		if (GATHER)
+			gg_slots(rows, c.env, t, FORM == 2 ? 0 : t.m * TILE_M, thread);
 		for (int k = 0; k < steps; k++, gg_advance(slot)) {
-			u64 *bar = s.full + slot.at;
+			if (GATHER && (k == 0 || FORM == 2))
+				gg_tokens(token, rows, c.env.topk);
+			if (GATHER && FORM == 2)
+				gg_slots(rows, c.env, t, (k + 1) * GG_STEP, thread);
 			mbar_wait(s.empty + slot.at, slot.parity);
-			mbar_arrive_tx(bar, GG_A + GG_B);
-			gg_load_a(s.a + slot.at * GG_A, &c.map[0], t, k, bar);
-			gg_load_b(s.b + slot.at * GG_B_STAGE, &c.map[1], t, k, bar);
+			if (GG_BOXED > 0 && (!GATHER || thread == 0))
+				gg_load(c, s, t, k, slot.at);
+			if (GATHER)
+				gg_gather(c, s, t, k, slot.at, token, thread);
 		}
 	}
 }
 
 /* ---- the warpgroups that multiply ---- */
 
-/* FORM 2: rows `from` and beyond of a stage are of another group. All who multiply take part. */
+/* FORM 2: rows `from` and beyond of a stage are of another group, where they are not gathered. All who multiply take
+ * part. */
 DEV void gg_clear_rows(u8 *a, u8 *b, int from, int thread)
 {
 	const u32x4 zero = {0, 0, 0, 0};
@@ -303,7 +385,7 @@ DEV void gg_multiply(float (&d)[TILE_N / 2], const u8 *a, const u8 *b, int group
 	wg_commit();
 }
 
-/* All steps of a tile. A stage goes back to the copying warp when the product after it is under way. */
+/* All steps of a tile. A stage goes back to who copies when the product after it is under way. */
 DEV void gg_sum(float (&d)[TILE_N / 2], const GgTile &t, const GgShared &s, GgSlot &slot, int group, int thread)
 {
 	int steps = gg_steps(t), before = -1;
@@ -313,7 +395,9 @@ DEV void gg_sum(float (&d)[TILE_N / 2], const GgTile &t, const GgShared &s, GgSl
 	for (int k = 0; k < steps; k++, gg_advance(slot)) {
 		u8 *a = s.a + slot.at * GG_A, *b = s.b + slot.at * GG_B_STAGE;
 		mbar_wait(s.full + slot.at, slot.parity);
-		if (FORM == 2 && (k + 1) * GG_STEP > t.rows)
+		if (GATHER)
+			fence_async();
+		if (FORM == 2 && GATHER != 3 && (k + 1) * GG_STEP > t.rows)
 			gg_clear_rows(a, b, t.rows - k * GG_STEP, thread);
 		gg_multiply(d, a, b, group);
 		wg_wait<1>();
@@ -493,22 +577,20 @@ KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTA
 	GgShared s = gg_shared(smem, group);
 	if (thread_id() == 0) {
 		for (int i = 0; i < STAGES; i++) {
-			mbar_init(s.full + i, 1);
+			mbar_init(s.full + i, (GG_BOXED > 0) + (GATHER ? WARPGROUP : 0));
 			mbar_init(s.empty + i, GG_GROUPS * WARPGROUP / WARP);
 		}
 		mbar_init_fence();
-		tma_prefetch(&c.map[0]);
-		tma_prefetch(&c.map[1]);
-		if (PAIRED)
-			tma_prefetch(&c.map[2]);
+		for (int i = 0; i < 2 + PAIRED - GG_GATHER_A - GG_GATHER_B; i++)
+			tma_prefetch(&c.map[i]);
 	}
 	block_sync();
 	if (group == GG_GROUPS) {
-		reg_dec<40>();
-		if (warp_id() == GG_GROUPS * 4 && elect_one())
+		reg_dec<GATHER ? 72 : 40>();
+		if (GATHER || (warp_id() == GG_GROUPS * 4 && elect_one()))
 			gg_produce(c, s);
 		return;
 	}
-	reg_inc<232>();
+	reg_inc<GATHER ? 216 : 232>();
 	gg_consume(c, s, group);
 }

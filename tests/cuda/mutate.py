@@ -20,6 +20,8 @@ Fault = collections.namedtuple("Fault", "name program file old new word")
 GEMM = ("test_grouped_gemm.cpp", "FORM=0 EXPERTS=3 N=80 K=336 SEEDS=4 TILE_M=128 STAGES=3")
 WGRAD = ("test_grouped_gemm.cpp", "FORM=2 EXPERTS=3 N=80 K=208 SEEDS=4 STAGES=3")
 SWIGLU = ("test_grouped_gemm.cpp", "FORM=0 EPILOGUE=3 EPILOGUE_SUMS=1 EXPERTS=3 N=80 K=64 TILE_N=96 SEEDS=3")
+GATHERED = ("test_grouped_gemm.cpp", "FORM=0 GATHER=1 EXPERTS=3 N=80 K=336 SEEDS=4 STAGES=3")
+GATHERED2 = ("test_grouped_gemm.cpp", "FORM=2 GATHER=3 EXPERTS=3 N=80 K=208 SEEDS=3 STAGES=3")
 F32 = ("test_grouped_gemm.cpp", "FORM=0 C_F32=1 EXPERTS=3 N=80 K=64 SEEDS=4")
 ATTENTION = ("test_attention.cpp",
              "PART=0 SEEDS=2 HEADS=2 KV_HEADS=1 HEAD_DIM=48 V_DIM=32 SCALE=0.14f SELW=5 TILE_K=32")
@@ -48,10 +50,10 @@ FAULTS = [
     Fault("wrong phase of who copies", GEMM, G, "GgSlot slot = {0, 1};", "GgSlot slot = {0, 0};", "deadlock"),
     Fault("phase never flips", GEMM, G, "s.parity ^= 1;", "", ""),
     Fault("phase of the ring of keys", ATTENTION, A, "phase ^= 1;", "", ""),
-    Fault("too few bytes announced", GEMM, G, "mbar_arrive_tx(bar, GG_A + GG_B);",
-          "mbar_arrive_tx(bar, GG_A + GG_B - 1024);", ""),
-    Fault("too many bytes announced", GEMM, G, "mbar_arrive_tx(bar, GG_A + GG_B);",
-          "mbar_arrive_tx(bar, GG_A + GG_B + 128);", "deadlock"),
+    Fault("too few bytes announced", GEMM, G, "mbar_arrive_tx(bar, GG_BOXED);",
+          "mbar_arrive_tx(bar, GG_BOXED - 1024);", ""),
+    Fault("too many bytes announced", GEMM, G, "mbar_arrive_tx(bar, GG_BOXED);",
+          "mbar_arrive_tx(bar, GG_BOXED + 128);", "deadlock"),
     Fault("count of an empty barrier", GEMM, G, "mbar_init(s.empty + i, GG_GROUPS * WARPGROUP / WARP);",
           "mbar_init(s.empty + i, GG_GROUPS);", ""),
     Fault("count of a full barrier", ATTENTION, A, "mbar_init(&bar->full[i], WARPGROUP);",
@@ -99,6 +101,16 @@ FAULTS = [
     Fault("sums over a neighbour's", SWIGLU, G, "if (thread % 4 == 0 && row < rows)", "if (thread % 4 == 0)", ""),
     Fault("the second matrix", SWIGLU, G, "map + (FORM == 0 ? i : 0)", "map", "expected"),
     Fault("one buffer for all results", SWIGLU, G, "turn ^= 1;", "", "race"),
+    # gathered rows
+    Fault("no proxy fence for gathered rows", GATHERED, G, "\t\tif (GATHER)\n\t\t\tfence_async();\n", "", "fence_async"),
+    Fault("no arrival of gathered rows", GATHERED, G, "cp_arrive(s.full + stage);", "", "deadlock"),
+    Fault("an arrival before the copies", GATHERED, G, "cp_arrive(s.full + stage);", "mbar_arrive(s.full + stage);", ""),
+    Fault("no wait for an empty stage of rows", GATHERED, G, "mbar_wait(s.empty + slot.at, slot.parity);", "",
+          ""),
+    Fault("tokens of the step before", GATHERED2, G, "(k + 1) * GG_STEP, thread)", "k * GG_STEP, thread)", "expected"),
+    Fault("a slot of the next group", GATHERED2, G, "row < t.rows ? order[row] : -1", "order[row]", ""),
+    Fault("no swizzle of gathered rows", GATHERED, G, "swizzle_128((u32)(thread * 16))", "thread * 16", "expected"),
+    Fault("columns past a gathered row", GATHERED2, G, "token[i] >= 0 && col < width", "token[i] >= 0", ""),
     # the indexer
     Fault("no wait for an empty stage of keys", SELECT, S,
           "mbar_wait(&bars->empty[stage], (count / SK_STAGES & 1) ^ 1);", "", "race"),

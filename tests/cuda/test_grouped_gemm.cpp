@@ -1,5 +1,5 @@
 /* test_grouped_gemm.cpp - grouped_gemm.cuh against loops in double: ragged groups, experts without rows,
- * all rows with one expert, sizes that no tile divides. Parameters come as macros. */
+ * all rows with one expert, sizes that no tile divides, rows that lie by token. Parameters come as macros. */
 #if defined(EPILOGUE)
 #include "epilogues.cuh"
 #else
@@ -28,9 +28,10 @@ typedef bf16 Sum;
 #endif
 
 static constexpr int CAPACITY = 448;     /* rows that buffers have room for */
+static constexpr int TOKENS = 200, TOPK = 3, SKIPPED = 7;     /* GATHER; SKIPPED places of an expert are not this round's */
 
 struct Problem {
-	Array<int> group;
+	Array<int> group, order, begin;
 	Array<bf16> a, b, b2, other;
 	Array<float> weight, work;
 	Array<Out> before;
@@ -38,7 +39,7 @@ struct Problem {
 	std::vector<Array<Sum>> sums;
 
 	Problem(const std::vector<int> &counts)
-		: group(EXPERTS + 1), a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
+		: group(EXPERTS + 1), order(CAPACITY + EXPERTS * SKIPPED), begin(EXPERTS), a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
 		  b(random_bf16(FORM == 2 ? (size_t)CAPACITY * K : (size_t)EXPERTS * N * K, 1)),
 		  b2(random_bf16(PAIRED ? (size_t)EXPERTS * N * K : 0, 1)), other(random_bf16(EPILOGUE ? size_c() : 0, 1)),
 		  weight(random_f32(CAPACITY, 1)), work((size_t)CAPACITY * GG_SUMS * GG_TILES), before(size_c())
@@ -46,11 +47,12 @@ struct Problem {
 		group[0] = 0;
 		for (size_t e = 0; e < EXPERTS; e++)
 			group[e + 1] = group[e] + counts[e];
-		poison(a);
+		make_order();
+		poison(a, GATHER & 1);
 		if (FORM == 2)
-			poison(b);
-		poison(other);
-		poison(weight);
+			poison(b, GATHER & 2);
+		poison(other, false);
+		poison(weight, false);
 		for (size_t i = 0; i < before.size(); i++)
 #if C_F32
 			before[i] = random_float(1);
@@ -63,11 +65,33 @@ struct Problem {
 			sums.emplace_back(CAPACITY);
 	}
 
-	/* Rows behind the last group. */
-	template <class T> void poison(Array<T> &x)
+	void make_order()
 	{
-		size_t width = x.size() / CAPACITY, from = (size_t)rows() * width;
-		memset((void *)(x.data() + from), 0xff, (x.size() - from) * sizeof(T));
+		order.spoil();
+		for (int e = 0, at = 0; e < EXPERTS; e++) {
+			begin[(size_t)e] = at += SKIPPED;
+			for (int end = at + group[(size_t)e + 1] - group[(size_t)e]; at < end; at++)
+				order[(size_t)at] = (int)(random_word() % (TOKENS * TOPK));
+		}
+	}
+
+	/* Where row i of expert e is in an operand. */
+	size_t row(int e, int i, int gathered) const
+	{
+		return (size_t)(gathered ? order[(size_t)(begin[(size_t)e] + i - group[(size_t)e])] / TOPK : i);
+	}
+
+	/* Rows that no group has. */
+	template <class T> void poison(Array<T> &x, int gathered)
+	{
+		size_t width = x.size() / CAPACITY;
+		std::vector<bool> used(CAPACITY);
+		for (int e = 0; e < EXPERTS; e++)
+			for (int i = group[(size_t)e]; i < group[(size_t)e + 1]; i++)
+				used[row(e, i, gathered)] = true;
+		for (size_t i = 0; i < used.size(); i++)
+			if (!used[i])
+				memset((void *)(x.data() + i * width), 0xff, width * sizeof(T));
 	}
 
 	static size_t size_c() { return (FORM == 2 ? (size_t)EXPERTS * N : CAPACITY) * GG_COLS; }
@@ -81,12 +105,12 @@ static double sum(const Problem &p, const Array<bf16> &weights, int e, int i, in
 	double s = 0;
 	if (FORM == 2) {
 		for (int r = p.group[(size_t)e]; r < p.group[(size_t)e + 1]; r++)
-			s += value(p.a[(size_t)r * N + i]) * value(p.b[(size_t)r * K + j]);
+			s += value(p.a[p.row(e, r, GATHER & 1) * N + (size_t)i]) * value(p.b[p.row(e, r, GATHER & 2) * K + (size_t)j]);
 		return s;
 	}
-	const bf16 *b = weights.data() + (size_t)e * N * K;
+	const bf16 *a = p.a.data() + p.row(e, i, GATHER & 1) * K, *b = weights.data() + (size_t)e * N * K;
 	for (int k = 0; k < K; k++)
-		s += value(p.a[(size_t)i * K + k]) * value(FORM == 0 ? b[(size_t)j * K + k] : b[(size_t)k * N + j]);
+		s += value(a[k]) * value(FORM == 0 ? b[(size_t)j * K + k] : b[(size_t)k * N + j]);
 	return s;
 }
 
@@ -145,9 +169,13 @@ static GlmcCall call_of(Problem &p)
 	c.arg[n] = p.work.data();
 	c.env.R = p.rows();
 	c.env.group = p.group.data();
-	map_2d(&c.map[0], 2, p.a.data(), CAPACITY, FORM == 2 ? N : K, GG_BOX_A, 64);
-	for (int i = 0; i < 1 + PAIRED; i++)
-		map_2d(&c.map[1 + i], 2, i ? p.b2.data() : p.b.data(), FORM == 2 ? CAPACITY : EXPERTS * (FORM == 0 ? N : K),
+	c.env.order = p.order.data();
+	c.env.begin = p.begin.data();
+	c.env.topk = TOPK;
+	if (!(GATHER & 1))
+		map_2d(&c.map[0], 2, p.a.data(), CAPACITY, FORM == 2 ? N : K, GG_BOX_A, 64);
+	for (int i = 0; i < 1 + PAIRED && !(GATHER & 2); i++)
+		map_2d(&c.map[GG_MAP_B + i], 2, i ? p.b2.data() : p.b.data(), FORM == 2 ? CAPACITY : EXPERTS * (FORM == 0 ? N : K),
 		       FORM == 1 ? N : K, GG_BOX_B, 64);
 	return c;
 }

@@ -182,7 +182,8 @@ static const char *encode(GlmcMap *m, const GpuRegion *r, int n)
 static const char *rebase(GlmcCall *c, const GpuRegion *r, int n)
 {
 	const void **env[] = {(const void **)(void *)&c->env.cu, (const void **)(void *)&c->env.pos,
-	                      (const void **)(void *)&c->env.group};
+	                      (const void **)(void *)&c->env.group, (const void **)(void *)&c->env.order,
+	                      (const void **)(void *)&c->env.begin};
 	bool ok = true;
 	for (int i = 0; i < GLMC_MAPS; i++) {
 		const char *wrong = encode(&c->map[i], r, n);
@@ -191,7 +192,7 @@ static const char *rebase(GlmcCall *c, const GpuRegion *r, int n)
 	}
 	for (int i = 0; i < GLMC_ARGS; i++)
 		ok = translate((const void **)(void *)&c->arg[i], r, n) && ok;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 5; i++)
 		ok = translate(env[i], r, n) && ok;
 	return ok ? NULL : fail("an address that is in no array");
 }
