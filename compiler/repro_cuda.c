@@ -48,12 +48,15 @@ static void add_env(const Repro *r, Text *t)
 		text_add(t, ", %d", r->cu[d]);
 	text_add(t, "};\n\tstd::vector<int> pos(%d);\n"
 	            "\tfor (int d = 0; d < %d; d++)\n\t\tfor (int i = cu[d]; i < cu[d + 1]; i++)\n\t\t\tpos[i] = i - cu[d];\n"
-	            "\tArray<int> group(%lld);\n",
-	         r->tokens, r->ndoc, rows ? (long long)rows->experts + 1 : 1);
+	            "\tArray<int> group(%lld), order(%lld);\n",
+	         r->tokens, r->ndoc, rows ? (long long)rows->experts + 1 : 1, rows ? (long long)rows->n : 1);
 	for (int64_t e = 0; rows && e <= rows->experts; e++)
 		text_add(t, "\tgroup[%lld] = %lld;\n", (long long)e, (long long)rows->first[e]);
+	for (int64_t i = 0; rows && i < rows->n; i++)
+		text_add(t, "\torder[%lld] = %lld;\n", (long long)i, (long long)rows->slot[i]);
 	text_add(t, "\tGlmcCall base = {};\n\tbase.env.T = base.env.R = %d;\n\tbase.env.ndoc = %d;\n\tbase.env.cu = cu;\n"
-	            "\tbase.env.pos = pos.data();\n\tbase.env.group = group.data();\n", r->tokens, r->ndoc);
+	            "\tbase.env.pos = pos.data();\n\tbase.env.group = base.env.begin = group.data();\n"
+	            "\tbase.env.order = order.data();\n\tbase.env.topk = 1;\n", r->tokens, r->ndoc);
 }
 
 static int blocks(const Repro *r, const RtKernelInfo *k)

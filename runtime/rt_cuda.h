@@ -24,6 +24,8 @@ typedef struct RtTables {
 	int32_t *host;           /* tables of all rounds, on their way */
 	CUevent *used;           /* [xchs][RT_STREAMS] last use of the device's copy */
 	CUevent *ready;          /* [xchs] it is there */
+	const int32_t *order, *begin;    /* of the current round, for kernels */
+	int topk;
 } RtTables;
 
 struct RtDev {

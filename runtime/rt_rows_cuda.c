@@ -107,10 +107,14 @@ void rt_rows_begin(Rt *rt, RtExchange *x, const RtInstr *in)
 
 void rt_rows_round(Rt *rt, const RtExchange *x, const RtInstr *in)
 {
+	RtTables *t = &rt->dev->tables;
+	t->order = own(rt, x, rt->own.order);
+	t->begin = begin_of(rt, x);
+	t->topk = x->topk;
 	int bits = x->round == 0 ? streams_of(in) : 0;
 	for (int s = 0; s < RT_STREAMS; s++)
 		if (bits >> s & 1)
-			rt_cu(rt, cuStreamWaitEvent(rt->dev->stream[s], rt->dev->tables.ready[x - rt->xch], 0));
+			rt_cu(rt, cuStreamWaitEvent(rt->dev->stream[s], t->ready[x - rt->xch], 0));
 }
 
 void rt_rows_end(Rt *rt, const RtExchange *x, const RtInstr *in)

@@ -41,6 +41,7 @@ typedef struct EvalTensor {
 /* The routed rows of one R dimension. */
 typedef struct EvalRows {
 	int64_t n, experts;      /* experts 0: not dispatched yet */
+	int64_t topk;            /* K */
 	int64_t *slot;           /* [n] token * K + k, ascending within an expert */
 	int64_t *first;          /* [experts+1] rows of expert e are first[e] .. first[e+1]-1 */
 } EvalRows;

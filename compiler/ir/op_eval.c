@@ -534,7 +534,7 @@ void eval_balanced_ids(EvalCall *c)
 
 static EvalRows sort_slots(Arena *a, const EvalTensor *ids, int64_t experts)
 {
-	EvalRows r = {.experts = experts};
+	EvalRows r = {.experts = experts, .topk = ids->row};
 	r.first = ARENA_ARRAY(a, int64_t, experts + 1);
 	r.slot = ARENA_ARRAY(a, int64_t, elements(ids) + 1);
 	for (int64_t e = 0; e < experts; e++) {

@@ -34,8 +34,15 @@ static void find_grouped(Cut *c, Val v, const bool *input)
 		c->grouped = true;
 		c->experts = experts_of(c->from, n) / c->ep;
 	}
-	for (uint32_t k = 0; k < n->nin; k++)
+	for (uint32_t k = 0; k < (n->op == OP_dispatch ? 1 : n->nin); k++)
 		find_grouped(c, n->in[k], input);
+}
+
+static Val dispatch(Cut *c, Val rows)
+{
+	Val pair[] = {rows, c->ids};
+	const int64_t ints[MAX_INT] = {c->experts, 0};
+	return graph_add1(c->to, OP_dispatch, (Span){0}, pair, 2, ints, NULL);
 }
 
 static Val add_input(Cut *c, const SubgraphInput *in)
@@ -47,11 +54,7 @@ static Val add_input(Cut *c, const SubgraphInput *in)
 	if (c->grouped && t.rank == 3 && t.dim[0].kind == DIM_CONST)
 		t.dim[0] = dim_const(c->experts, NULL);
 	Val v = graph_input(c->to, (Span){0}, in->name, &t);
-	if (!rows || !c->grouped)
-		return v;
-	Val pair[] = {v, c->ids};
-	const int64_t ints[MAX_INT] = {c->experts, 0};
-	return graph_add1(c->to, OP_dispatch, (Span){0}, pair, 2, ints, NULL);
+	return rows && c->grouped ? dispatch(c, v) : v;
 }
 
 static Val copy(Cut *c, Val v)
@@ -62,6 +65,8 @@ static Val copy(Cut *c, Val v)
 	Val in[64];
 	if (op_class(n.op) == CL_SOURCE && n.op != OP_const)
 		ice("a part of %s reads more than its inputs", c->from->name);
+	if (n.op == OP_dispatch)
+		return c->map[v.i - 1] = dispatch(c, copy(c, n.in[0]));
 	for (uint32_t k = 0; k < n.nin; k++)
 		in[k] = copy(c, n.in[k]);
 	if (n.op == OP_broadcast && (n.i[0] >> 4 & 15) == 2)

@@ -9,6 +9,7 @@
 
 #include "fn_int.h"
 #include "hoist.h"
+#include "select.h"
 
 /* ---- outputs ---- */
 
@@ -184,6 +185,8 @@ void fn_add_step(Build *b, Step s)
 static void step_exchange(Build *b, const Node *n, uint32_t xch)
 {
 	bool collect = n->op == OP_collect;
+	if (gathered_tokens(b->g, n->out[0], b->o).i)
+		return;
 	const Type *rows = graph_type(b->g, collect ? n->in[0] : n->out[0]);
 	Step s = {.kind = collect ? STEP_COLLECT : STEP_DISPATCH, .span = n->span, .narg = 2, .xch = xch,
 	          .per_slot = n->op == OP_dispatch_slots,

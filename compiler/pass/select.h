@@ -49,6 +49,10 @@ TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool
 /* template_fused - what to run for a cluster of products of routed rows and the row code behind them. */
 TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o);
 
+/* gathered_tokens - with one expert-parallel rank on the cuda target: the tokens whose rows products gather
+ * themselves, where `v` are routed rows that only they read; NO_VAL else. Then nothing is to be dispatched. */
+Val gathered_tokens(const Graph *g, Val v, const FnOptions *o);
+
 /* template_zero - clears so many bytes. */
 TemplateStep template_zero(Arena *a, const FnOptions *o, int64_t bytes);
 

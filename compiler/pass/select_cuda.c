@@ -146,6 +146,47 @@ static void make_product(Maker *m, TemplateSteps *out)
 	vec_push(m->a, &out->v, s);
 }
 
+static bool is_grouped(const Graph *g, const Node *n)
+{
+	return n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : graph_type(g, n->in[1])->rank == 3);
+}
+
+/* Is every use of v in `n` that of routed rows in a grouped product? */
+static bool only_gathers(const Graph *g, const Node *n, Val v)
+{
+	bool rows = is_grouped(g, n);
+	for (uint32_t k = 0; k < n->nin; k++)
+		if (n->in[k].i == v.i && (!rows || (k == 1 && n->i[0] != 2)))
+			return false;
+	return true;
+}
+
+Val gathered_tokens(const Graph *g, Val v, const FnOptions *o)
+{
+	const Node *d = graph_def(g, v);
+	if (!o->cuda || o->ep != 1 || d->op != OP_dispatch || graph_type(g, v)->dtype != DT_bf16)
+		return NO_VAL;
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		if (!only_gathers(g, &g->nodes.v[i], v))
+			return NO_VAL;
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		if (g->outputs.v[i].val.i == v.i)
+			return NO_VAL;
+	return d->in[0];
+}
+
+/* The operands of a grouped product, and GATHER. */
+static void grouped_operands(Maker *m)
+{
+	int gather = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		Val tokens = gathered_tokens(m->g, m->n->in[i], m->o);
+		gather |= tokens.i ? 1 << i : 0;
+		sel_arg(m, tokens.i ? tokens : m->n->in[i]);
+	}
+	sel_define(m, "GATHER", gather);
+}
+
 /* The products of a cluster, at most two, in front of its row code; the others' nodes go to `rows`. */
 static uint32_t part_products(const Maker *m, const Cluster *cl, Val *product, Cluster *rows)
 {
@@ -185,8 +226,7 @@ static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const 
 	if (!out->error && (a->dtype != DT_bf16 || b->dtype != DT_bf16))
 		out->error = "the cuda target multiplies the rows of experts in bfloat16 only";
 	define_grouped(m, e, second != NULL);
-	sel_arg(m, m->n->in[0]);
-	sel_arg(m, m->n->in[1]);
+	grouped_operands(m);
 	if (second)
 		sel_arg(m, second->in[1]);
 	for (uint32_t i = 0; i < e->outs + e->ins; i++)
@@ -373,8 +413,7 @@ static void make_select_keys(Maker *m, TemplateSteps *out)
 void cuda_steps(Maker *m, TemplateSteps *out)
 {
 	const Node *n = m->n;
-	bool grouped = n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : sel_in(m, 1)->rank == 3);
-	if (grouped)
+	if (is_grouped(m->g, n))
 		make_grouped(m, out, &(Epilogue){0}, NULL);
 	else if (n->op == OP_matmul || n->op == OP_head_matmul)
 		make_product(m, out);

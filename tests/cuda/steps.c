@@ -221,16 +221,40 @@ static void run_gemm(Run *r, const Step *s)
 
 /* ---- launches ---- */
 
-static int64_t step_rows(const Run *r, const Step *s, EvalRows **region)
+/* The routed rows of the loop around step `at`: those of whatever has some in it. NULL outside. */
+static const EvalRows *rows_around(const Run *r, uint32_t at)
 {
-	for (uint32_t i = 0; i < s->narg; i++) {
-		uint32_t k = s->arg[i];
-		if (r->fn->bufs.v[k].rows != ROWS_R || !r->fn->bufs.v[k].val.i)
-			continue;
-		*region = &r->want->rows[type_of(r, k)->dim[0].id];
-		return (*region)->n;
-	}
-	return 0;
+	uint32_t loop = at;
+	while (loop > 0 && r->fn->steps.v[loop].kind != STEP_ROUNDS)
+		loop--;
+	if (r->fn->steps.v[loop].kind != STEP_ROUNDS || at > loop + r->fn->steps.v[loop].body)
+		return NULL;
+	for (uint32_t i = loop + 1; i <= loop + r->fn->steps.v[loop].body; i++)
+		for (uint32_t k = 0; k < r->fn->steps.v[i].narg; k++) {
+			const FnBuf *f = &r->fn->bufs.v[r->fn->steps.v[i].arg[k]];
+			if (f->rows == ROWS_R && f->val.i)
+				return &r->want->rows[graph_type(r->fn->graph, f->val)->dim[0].id];
+		}
+	return NULL;
+}
+
+static int32_t *narrow(Arena *a, const int64_t *x, int64_t n)
+{
+	int32_t *y = ARENA_ARRAY(a, int32_t, n + 1);
+	for (int64_t i = 0; i < n; i++)
+		y[i] = (int32_t)x[i];
+	return y;
+}
+
+/* The tables of a single round. */
+static void set_rows(const Run *r, const EvalRows *rows, GlmcEnv *env)
+{
+	if (!rows)
+		return;
+	env->R = (int)rows->n;
+	env->group = env->begin = narrow(r->a, rows->first, rows->experts + 1);
+	env->order = narrow(r->a, rows->slot, rows->n);
+	env->topk = (int)rows->topk;
 }
 
 static int grid_blocks(const RtKernelInfo *k, const GlmcEnv *env)
@@ -257,16 +281,12 @@ static bool encode_maps(const Run *r, const Kernel *k, GlmcCall *c)
 	return true;
 }
 
-static bool run_launch(Run *r, const Step *s)
+static bool run_launch(Run *r, uint32_t at)
 {
+	const Step *s = &r->fn->steps.v[at];
 	const Kernel *k = &r->in->kernels->kernels.v[s->kernel];
-	EvalRows *region = NULL;
 	GlmcCall c = {.env = {.T = (int)r->want->env->tokens, .ndoc = r->want->env->ndoc, .cu = r->cu, .pos = r->pos}};
-	c.env.R = (int)step_rows(r, s, &region);
-	int32_t *group = region ? ARENA_ARRAY(r->a, int32_t, region->experts + 1) : NULL;
-	for (int64_t e = 0; region && e <= region->experts; e++)
-		group[e] = (int32_t)region->first[e];
-	c.env.group = group;
+	set_rows(r, rows_around(r, at), &c.env);
 	for (uint32_t i = 0; i < s->narg; i++)
 		c.arg[i] = r->mem[s->arg[i]] + (s->off ? s->off[i] : 0);
 	for (int i = 0; i < s->nint; i++)
@@ -323,7 +343,7 @@ static void check_step(Run *r, uint32_t at)
 	r->result.steps++;
 	if (s->kind == STEP_GEMM) {
 		run_gemm(r, s);
-	} else if (!run_launch(r, s)) {
+	} else if (!run_launch(r, at)) {
 		r->result.failed++;
 		return;
 	}

@@ -6,7 +6,8 @@
 - soft_cap: a model whose loss takes other logits than a product, against the interpreter, which knows no rounding:
   loss within 5e-3, all gradients together within 3e-2 in norm; the kernel of the loss runs alone too.
 - odd: sizes that are no powers of two, against the host target in bfloat16, whose choices of experts and keys are
-  replayed: loss within 2e-3, all gradients together within 2e-2 in norm.
+  replayed: loss within 2e-3, all gradients together within 2e-2 in norm; with one expert-parallel rank too, where
+  products gather their rows, over several rounds; those kernels run alone too.
 - layouts: the case gpu_tiny over pipelines, schedules and recomputation gives the same losses and gradients, bit for
   bit.
 """
@@ -95,15 +96,26 @@ def glm5_job(build, work, name, config, vocab, lengths):
     return job
 
 
-def odd(build, work):
-    job = glm5_job(build, work, "odd", "odd.json", 144, LENGTHS[:4])
-    options = {"ep": 2, "gbs": 4, "lbs": 2, "param_dtype": "bfloat16"}
-    job.build(options, 2)
+def odd_sizes(build, work, ep, capacity):
+    job = glm5_job(build, work, f"odd{ep}", "odd.json", 144, LENGTHS[:4])
+    options = {"ep": ep, "gbs": 4, "lbs": 2, "param_dtype": "bfloat16", "glmc": {"expert_capacity": capacity}}
+    job.build(options, ep)
     loss = job.train(1, 0, ["--record-selections", "chosen"])[0]["loss"]
     want = job.dumped("grads")
     cuda = Build(job, "cuda", options)
-    kernels = link_kernels(kernel_sources(cuda.folder), build, os.path.join(work, "kernels"))
+    sources = kernel_sources(cuda.folder)
+    gathering = [k for k in sources if "#define GATHER 1" in sources[k]]
+    if (not gathering) != (ep > 1):
+        raise Failure(f"{ep} expert-parallel ranks: kernels that gather are {gathering}")
+    for k in gathering:
+        run([job.glmc, "repro", "cuda", k, "-o", "repro-" + k], job.work)
+        run([os.path.join(job.work, "repro-" + k, "run.sh")], job.work)
+    kernels = link_kernels(sources, build, os.path.join(work, "kernels"))
     return hold(cuda.train(build, kernels, 1, ["--replay-selections", "chosen"]), loss, want, 2e-3, 2e-2)
+
+
+def odd(build, work):
+    return odd_sizes(build, work, 2, 2.0) + "; one rank: " + odd_sizes(build, work, 1, 0.3)
 
 
 def check_bits(what, got, want):
