@@ -246,6 +246,11 @@ void graph_output(Graph *g, PortKind kind, const char *name, uint32_t index, Val
 	vec_push(g->arena, &g->outputs, ((Port){kind, name, index, v}));
 }
 
+bool node_grouped(const Graph *g, const Node *n)
+{
+	return n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : graph_type(g, n->in[1])->rank == 3);
+}
+
 Val graph_broadcast(Graph *g, Span s, Val v, const Type *target)
 {
 	int64_t i[MAX_INT] = {target->rank};

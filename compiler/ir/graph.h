@@ -177,6 +177,9 @@ static inline const ValInfo *graph_val(const Graph *g, Val v) { return &g->vals.
 static inline const Type *graph_type(const Graph *g, Val v) { return &g->vals.v[v.i - 1].type; }
 static inline Node *graph_def(const Graph *g, Val v) { return &g->nodes.v[g->vals.v[v.i - 1].node]; }
 
+/* node_grouped - is it a product of routed rows with the weights of their experts, or the gradient of those? */
+bool node_grouped(const Graph *g, const Node *n);
+
 const char *op_name(Op op);
 OpClass op_class(Op op);
 uint32_t op_flags(Op op);

@@ -14,11 +14,6 @@ typedef struct Cut {
 	int64_t experts;         /* on a rank */
 } Cut;
 
-static bool is_grouped(const Graph *g, const Node *n)
-{
-	return n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : graph_type(g, n->in[1])->rank == 3);
-}
-
 static int64_t experts_of(const Graph *g, const Node *n)
 {
 	return n->i[0] == 2 ? n->i[1] : graph_type(g, n->in[1])->dim[0].n;
@@ -30,7 +25,7 @@ static void find_grouped(Cut *c, Val v, const bool *input)
 	const Node *n = graph_def(c->from, v);
 	if (input[v.i - 1])
 		return;
-	if (is_grouped(c->from, n)) {
+	if (node_grouped(c->from, n)) {
 		c->grouped = true;
 		c->experts = experts_of(c->from, n) / c->ep;
 	}
@@ -71,7 +66,7 @@ static Val copy(Cut *c, Val v)
 		in[k] = copy(c, n.in[k]);
 	if (n.op == OP_broadcast && (n.i[0] >> 4 & 15) == 2)
 		n.i[0] = (n.i[0] & 15) | (c->grouped ? 2 : 1) << 4;
-	if (is_grouped(c->from, &n) && n.i[0] == 2)
+	if (node_grouped(c->from, &n) && n.i[0] == 2)
 		n.i[1] = c->experts;
 	uint32_t made = graph_add(c->to, n.op, n.span, in, n.nin, n.i, n.f);
 	for (uint32_t k = 0; k < n.nout; k++)

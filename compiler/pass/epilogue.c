@@ -12,7 +12,7 @@ enum { PAIR = 2 };
 
 bool epilogue_product(const Graph *g, const Node *n)
 {
-	return n->op == OP_matmul && n->i[0] != 2 && graph_type(g, n->in[1])->rank == 3 &&
+	return node_grouped(g, n) && n->i[0] != 2 &&
 	       graph_type(g, n->in[0])->dtype == DT_bf16 && graph_type(g, n->in[1])->dtype == DT_bf16;
 }
 

@@ -96,7 +96,7 @@ static void make_matmul(Maker *m, TemplateSteps *out)
 	static const char *const stem[] = {"gemm_nt", "gemm_nn", "gemm_tn"};
 	int form = (int)m->n->i[0];
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
-	bool grouped = form == 2 ? m->n->i[1] > 0 : b->rank == 3;
+	bool grouped = node_grouped(m->g, m->n);
 	int64_t experts = form == 2 ? m->n->i[1] : grouped ? sel_dim(b, 0) : 0;
 	product_elems(m);
 	sel_define(m, "FORM", form);

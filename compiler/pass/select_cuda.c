@@ -146,15 +146,10 @@ static void make_product(Maker *m, TemplateSteps *out)
 	vec_push(m->a, &out->v, s);
 }
 
-static bool is_grouped(const Graph *g, const Node *n)
-{
-	return n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : graph_type(g, n->in[1])->rank == 3);
-}
-
 /* Is every use of v in `n` that of routed rows in a grouped product? */
 static bool only_gathers(const Graph *g, const Node *n, Val v)
 {
-	bool rows = is_grouped(g, n);
+	bool rows = node_grouped(g, n);
 	for (uint32_t k = 0; k < n->nin; k++)
 		if (n->in[k].i == v.i && (!rows || (k == 1 && n->i[0] != 2)))
 			return false;
@@ -413,7 +408,7 @@ static void make_select_keys(Maker *m, TemplateSteps *out)
 void cuda_steps(Maker *m, TemplateSteps *out)
 {
 	const Node *n = m->n;
-	if (is_grouped(m->g, n))
+	if (node_grouped(m->g, n))
 		make_grouped(m, out, &(Epilogue){0}, NULL);
 	else if (n->op == OP_matmul || n->op == OP_head_matmul)
 		make_product(m, out);
