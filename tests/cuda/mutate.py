@@ -60,7 +60,7 @@ FAULTS = [
           "mbar_init(&bar->full[i], WARPGROUP + 1);", "deadlock"),
     # fences
     Fault("no fence after mbar_init", GEMM, G, "mbar_init_fence();", "", "mbar_init_fence"),
-    Fault("no proxy fence for zeros", WGRAD, G, "fence_async();", "", "fence_async"),
+    Fault("no proxy fence for zeros", WGRAD, G, "\tfence_async();\n\tbar_sync", "\tbar_sync", "fence_async"),
     Fault("no proxy fence for copies", ATTENTION, A, "mbar_wait(&bar->full[slot], (u32)(n / AF_SLOTS & 1));\n\t"
           "fence_async();", "mbar_wait(&bar->full[slot], (u32)(n / AF_SLOTS & 1));", "fence_async"),
     Fault("no wg_fence", GEMM, G, "wg_fence();", "", "wg_fence"),
@@ -110,7 +110,7 @@ FAULTS = [
     Fault("tokens of the step before", GATHERED2, G, "(k + 1) * GG_STEP, thread)", "k * GG_STEP, thread)", "expected"),
     Fault("a slot of the next group", GATHERED2, G, "row < t.rows ? order[row] : -1", "order[row]", ""),
     Fault("no swizzle of gathered rows", GATHERED, G, "swizzle_128((u32)(thread * 16))", "thread * 16", "expected"),
-    Fault("columns past a gathered row", GATHERED2, G, "token[i] >= 0 && col < width", "token[i] >= 0", ""),
+    Fault("columns past a gathered row", GATHERED, G, "token[i] >= 0 && col < width", "token[i] >= 0", ""),
     # the indexer
     Fault("no wait for an empty stage of keys", SELECT, S,
           "mbar_wait(&bars->empty[stage], (count / SK_STAGES & 1) ^ 1);", "", "race"),
