@@ -49,11 +49,28 @@ def grouped(z):
                    args=[(a, "bf16"), (b, "bf16"), (c, "zero")], maps=maps, flops=2 * r * n * k, bytes=a + b + c)
 
 
+def fused(z):
+    """Products with the epilogues of tests/cuda/epilogues.cuh."""
+    e, r, n, k = z["EXPERTS"], z["ROWS"], z["WIDE"], z["HIDDEN"]
+    a, b, c, row = r * k * 2, e * n * k * 2, r * n * 2, r * 4
+    grads, sums = [(c, "zero")] * 3 + [(c, "bf16"), (row, "f32")], (-(-n // 128) * row, "zero")
+    for name, epilogue, extra, args in (
+            ("swiglu", 1, {}, [(c, "zero"), (row, "f32")]),
+            ("swiglu_grad", 3, {"EPILOGUE_SUMS": 1}, grads + [sums])):
+        maps = [(0, 2, r, k, "GG_BOX_A", 64), (1, 2, e * n, k, "GG_BOX_B", 64), (2, 2, e * n, k, "GG_BOX_B", 64)]
+        yield dict(name="grouped_gemm_" + name, before="epilogues.cuh", file="grouped_gemm.cuh",
+                   defines=dict(EPILOGUE=epilogue, FORM=0, N=n, K=k, EXPERTS=e, **extra),
+                   launch=("GROUPED_GEMM_THREADS", "GROUPED_GEMM_SHARED"), env=(1, r, e), blocks=132,
+                   args=[(a, "bf16"), (b, "bf16"), (b, "bf16")] + args, maps=maps, flops=4 * r * n * k,
+                   bytes=a + 2 * b + sum(size for size, _ in args))
+
+
 def launches(small=False):
     z = sizes(small)
     yield from attention(z, False)
     yield from attention(z, True)
     yield from grouped(z)
+    yield from fused(z)
     t, j, h = z["T"], z["INDEX_HEADS"], z["INDEX_DIM"]
     yield dict(name="select_keys", file="select_keys.cuh", launch=("SELECT_KEYS_THREADS", "SELECT_KEYS_SHARED"),
                defines=dict(INDEX_HEADS=j, INDEX_DIM=h, TOP_K=z["TOP_K"], SELW=t // 32), env=(t, 0, 0), blocks=132,
@@ -71,7 +88,12 @@ def launches(small=False):
 
 def source(x):
     defines = "".join(f"#define {k} {v}\n" for k, v in x["defines"].items())
-    return f"#define KERNEL_NAME {x['name']}\n{defines}#include \"{x['file']}\"\n"
+    files = "".join(f'#include "{file}"\n' for file in (x.get("before"), x["file"]) if file)
+    return f"#define KERNEL_NAME {x['name']}\n{defines}{files}"
+
+
+def include_flags(root):
+    return ["-I" + os.path.join(root, *folder) for folder in (("templates", "cuda"), ("tests", "cuda"))]
 
 
 def constants(x, root, folder, cxx, shim):
@@ -81,8 +103,8 @@ def constants(x, root, folder, cxx, shim):
     with open(path + ".cpp", "w") as f:
         f.write(source(x) + "#include <cstdio>\nint main() { " +
                 "".join(f'printf("%d ", (int)({w}));' for w in wanted) + " }\n")
-    subprocess.run([cxx, "-std=c++17", "-w", "-Wno-psabi", "-I", os.path.join(root, "templates", "cuda"), "-I",
-                    os.path.join(root, "tests", "simt"), path + ".cpp", "-o", path, shim, "-lpthread"], check=True)
+    subprocess.run([cxx, "-std=c++17", "-w", "-Wno-psabi", *include_flags(root), "-I" + os.path.join(root, "tests", "simt"),
+                    path + ".cpp", "-o", path, shim, "-lpthread"], check=True)
     out = subprocess.run([path], check=True, capture_output=True, text=True).stdout.split()
     os.remove(path), os.remove(path + ".cpp")
     return [int(v) for v in out]

@@ -39,7 +39,7 @@ def timings(build, folder):
     tool = os.path.join(build, "tests", "gpu", "nvrtc_file")
     for name in names:
         path = os.path.join(folder, name)
-        subprocess.run([tool, path + ".cu", path + ".cubin", "-I" + os.path.join(ROOT, "templates", "cuda")], check=True)
+        subprocess.run([tool, path + ".cu", path + ".cubin", *bench.include_flags(ROOT)], check=True)
 
 
 def main():

@@ -104,6 +104,16 @@ def sanitized(folder, base):
 # ---- timings ----
 
 
+def swiglu(torch, gate, up, w):
+    return torch.nn.functional.silu(gate) * up * w
+
+
+def swiglu_grad(torch, gate, up, w, dh):
+    s = torch.sigmoid(gate)
+    h, d = gate * s * up, dh * w
+    return h * w, d * gate * s, d * up * s * (1 + gate * (1 - s)), (dh * h).sum(-1)
+
+
 def torch_times():
     """Microseconds of PyTorch for the same work; {} where it is not here."""
     try:
@@ -142,6 +152,10 @@ def torch_times():
         m, n, p = shapes
         x, w = rand(z["EXPERTS"], m, n), rand(z["EXPERTS"], n, p)
         out["grouped_gemm_" + name] = time_of(lambda: torch.bmm(x, w))
+    x, gate, up = rand(z["EXPERTS"], rows, z["HIDDEN"]), *(rand(z["EXPERTS"], z["HIDDEN"], z["WIDE"]) for _ in range(2))
+    dh, w = rand(z["EXPERTS"], rows, z["WIDE"]), rand(z["EXPERTS"], rows, 1)
+    out["grouped_gemm_swiglu"] = time_of(lambda: swiglu(torch, x @ gate, x @ up, w))
+    out["grouped_gemm_swiglu_grad"] = time_of(lambda: swiglu_grad(torch, x @ gate, x @ up, w, dh))
     n = z["ADAM"]
     p = rand(n).requires_grad_()
     p.grad = rand(n)
