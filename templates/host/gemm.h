@@ -4,8 +4,9 @@
  *   FORM 0, 1   a A_ELEM[rows, K]   b B_ELEM[N, K] (1: [K, N])   c C_ELEM[rows, N]
  *   FORM 2      a A_ELEM[rows, M]   b B_ELEM[rows, N]            c f32[M, N]
  * Parameters: KERNEL, A_ELEM, B_ELEM, C_ELEM (float or bf16), FORM, N and K (FORM 2: M and N), ROWS_R 1 when
- * the rows are routed rows, ACC 1 to add to c, ADDEND 1 to add d, which is as c (FORM 0, 1, ROWS_R 0), GROUPS: local experts, b (FORM 2: c) is a stack of as many
- * matrices and the rows of expert e are group[e] .. group[e+1]; 0 for one matrix.
+ * the rows are routed rows, ACC 1 to add to c, ADDEND 1 to add d C_ELEM[rows, N] (FORM 0, 1 of tokens), GROUPS:
+ * local experts, b (FORM 2: c) is a stack of as many matrices and the rows of expert e are group[e] ..
+ * group[e+1]; 0 for one matrix.
  */
 #ifndef KERNEL
 #define KERNEL gemm
