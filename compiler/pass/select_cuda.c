@@ -151,7 +151,7 @@ static bool only_gathers(const Graph *g, const Node *n, Val v)
 {
 	bool rows = node_grouped(g, n);
 	for (uint32_t k = 0; k < n->nin; k++)
-		if (n->in[k].i == v.i && (!rows || (k == 1 && n->i[0] != 2)))
+		if (n->in[k].i == v.i && (!rows || (k > 0 && n->i[0] != 2)))
 			return false;
 	return true;
 }

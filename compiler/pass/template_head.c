@@ -315,7 +315,8 @@ static bool find_line(const char **text, Line *l)
 	return false;
 }
 
-/* The value of tile `name`, known from here on: that of --tune where the rest of the line takes it. */
+/* The value of tile `name`, known from here on: that of --tune where the rest of the line takes it. The usual one may
+ * not be taken for sizes that the template is not for: @need or @shared says so. */
 static int64_t tile_value(Line *l, Tune *t, const char *base, const char *stem, const char *name, int64_t usual)
 {
 	uint32_t at = l->defines->n;
@@ -324,9 +325,7 @@ static int64_t tile_value(Line *l, Tune *t, const char *base, const char *stem, 
 	bool taken = next(l) != 0;
 	want(l, ",");
 	skip(l);
-	if (!taken && value == usual)
-		wrong(l, "the tile's own value is not taken");
-	if (!taken)
+	if (!taken && value != usual)
 		tune_refuse(t, base, stem, name, arena_strndup(l->a, l->at, (size_t)(l->end - l->at)));
 	l->at = l->end;
 	l->defines->v[at].value = taken ? value : usual;

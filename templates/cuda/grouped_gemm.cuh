@@ -55,7 +55,7 @@
  *
  * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
  * @tile TILE_M, 128, TILE_M == 64 || TILE_M == 128, 64 or 128
- * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16) : 256, TILE_N % (16 + 16 * PAIRED) == 0 && TILE_N >= 16 && TILE_N <= 256, a multiple of 16 (of 32 for pairs) up to 256
+ * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16 + 16 * PAIRED) : 256, TILE_N % (16 + 16 * PAIRED) == 0 && TILE_N >= 16 && TILE_N <= 256, a multiple of 16 (of 32 for pairs) up to 256
  * @let STAGE, TILE_M / 64 * 8192 + up(FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * 8192, 1024)
  * @let OUT, TILE_M / 64 * 16384
  * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE), STAGES >= 2 && STAGES * STAGE + OUT + 1024 <= 232448, at least 2, and no more than fit in shared memory
@@ -121,7 +121,7 @@ constexpr int GG_COLS = FORM == 2 ? K : N;
 constexpr int gg_round(int x, int to) { return (x + to - 1) / to * to; }
 
 #ifndef TILE_N
-#define TILE_N (GG_COLS * (1 + PAIRED) < 256 ? gg_round(GG_COLS * (1 + PAIRED), 16) : 256)
+#define TILE_N (GG_COLS * (1 + PAIRED) < 256 ? gg_round(GG_COLS * (1 + PAIRED), 16 + 16 * PAIRED) : 256)
 #endif
 
 static_assert(N % 16 == 0 && K % 16 == 0, "N and K are multiples of 16");
