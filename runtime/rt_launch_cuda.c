@@ -144,7 +144,8 @@ static GlmcEnv env_of(const Rt *rt)
 	const RtEnv *e = &rt->env;
 	const RtTables *t = &rt->dev->tables;
 	return (GlmcEnv){.T = (int)e->T, .ndoc = e->ndoc, .cu = e->cu, .pos = e->pos, .R = (int)e->R,
-	                 .group = e->group, .order = t->order, .begin = t->begin, .topk = t->topk, .scale = e->scale, .lr = e->lr, .bias1 = e->bias1, .bias2 = e->bias2};
+	                 .group = e->group, .order = t->order, .begin = t->begin, .topk = t->topk, .scale = e->scale,
+	                 .lr = e->lr, .bias1 = e->bias1, .bias2 = e->bias2};
 }
 
 static void launch(Rt *rt, int stream, int kernel, int64_t blocks, GlmcCall *call)

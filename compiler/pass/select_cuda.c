@@ -220,11 +220,14 @@ static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const 
 	out->error = check_tiles(m, m->n->i[0] == 2 ? c : b);
 	if (!out->error && (a->dtype != DT_bf16 || b->dtype != DT_bf16))
 		out->error = "the cuda target multiplies the rows of experts in bfloat16 only";
+	if (!out->error && e->outs + e->ins + 4 > GLMC_ARGS)
+		out->error = arena_printf(m->a, "a product with an epilogue has %u arguments, %d are possible", e->outs + e->ins + 4,
+		                          GLMC_ARGS);
 	define_grouped(m, e, second != NULL);
 	grouped_operands(m);
 	if (second)
 		sel_arg(m, second->in[1]);
-	for (uint32_t i = 0; i < e->outs + e->ins; i++)
+	for (uint32_t i = 0; i < e->outs + e->ins && m->k.nargs < GLMC_ARGS; i++)
 		m->k.args[m->k.nargs++] = (TemplateArg){.val = e->args[i].val, .mode = i < e->outs ? 'w' : 'r'};
 	if (!e->outs)
 		sel_arg(m, m->n->out[0]);

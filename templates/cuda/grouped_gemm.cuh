@@ -10,8 +10,8 @@
  * GATHER (bit 1: a, bit 2: b of FORM 2): where one rank has all experts, the operand is [T, ..] by token and row i of
  * the group of expert e is its row env.order[env.begin[e] + i - env.group[e]] / env.topk. It needs no map.
  *
- * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2], but those gathered; boxes of GG_BOX_A and GG_BOX_B rows,
- * 64 columns:
+ * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2], without those gathered; boxes of GG_BOX_A
+ * and GG_BOX_B rows, 64 columns:
  *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: b and b2, half as many each)
  *   FORM 1   a [R, K] TILE_M rows    b [EXPERTS*K, N] 64 rows
  *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
@@ -49,9 +49,8 @@
  * Order of sums: k ascending in steps of 16 within wgmma, for each tile by itself: neither the number
  * of blocks nor other groups change a bit. Sums of a row: in a tile columns 8 i + 2 q and the next, i ascending, for
  * q = 0 .. 3, then (0 + 1) + (2 + 3); tiles ascending. A box may read rows of a neighbour: in FORM 0 and 1 they make
- * rows that are not stored; in FORM 2 they are overwritten with zeros first; gathered
- * ones are zeros. Past K of FORM 1 rows of the
- * next expert's b meet zeros of a, so b must be finite.
+ * rows that are not stored; in FORM 2 they are overwritten with zeros first. Gathered rows behind a group are zeros.
+ * Past K of FORM 1 rows of the next expert's b meet zeros of a, so b must be finite.
  *
  * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
  * @tile TILE_M, 128, TILE_M == 64 || TILE_M == 128, 64 or 128

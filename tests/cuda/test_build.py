@@ -149,7 +149,8 @@ def check_tuned(b, out):
         with open(path, "w") as f:
             f.write(f"# tiles\n{name} {value}\n")
         text = b.build("tuned", "--tune", path, status=1)
-        check(f"tiles.txt:2:1: error: {name.split()[1]} of {name.split()[0]} must be {wanted}" in text, f"{name} {value}: {text}")
+        kernel, tile = name.split()
+        check(f"tiles.txt:2:1: error: {tile} of {kernel} must be {wanted}" in text, f"{name} {value}: {text}")
 
 
 def check_repro(b, out, m):

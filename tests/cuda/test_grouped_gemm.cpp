@@ -39,7 +39,8 @@ struct Problem {
 	std::vector<Array<Sum>> sums;
 
 	Problem(const std::vector<int> &counts)
-		: group(EXPERTS + 1), order(CAPACITY + EXPERTS * SKIPPED), begin(EXPERTS), a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
+		: group(EXPERTS + 1), order(CAPACITY + EXPERTS * SKIPPED), begin(EXPERTS),
+		  a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
 		  b(random_bf16(FORM == 2 ? (size_t)CAPACITY * K : (size_t)EXPERTS * N * K, 1)),
 		  b2(random_bf16(PAIRED ? (size_t)EXPERTS * N * K : 0, 1)), other(random_bf16(EPILOGUE ? size_c() : 0, 1)),
 		  weight(random_f32(CAPACITY, 1)), work((size_t)CAPACITY * GG_SUMS * GG_TILES), before(size_c())
