@@ -284,8 +284,26 @@ static bool is_pair(const Graph *g, const Node *x, const Node *y)
 	return x->i[0] == 0 && y->i[0] == 0 && value_root(g, x->in[0]).i == value_root(g, y->in[0]).i;
 }
 
-/* Row code becomes the epilogue of the two products it reads that share their rows, else of the last product
- * it reads: then its results are not written and read again. */
+/* Two products of equal sizes that do nothing but make a sum. */
+static bool is_sum(const Graph *g, const NodeList *code, const NodeList *p)
+{
+	const Node *x = &g->nodes.v[p->v[0]], *y = &g->nodes.v[p->v[1]];
+	return p->n == 2 && code->n == 1 && g->nodes.v[code->v[0]].op == OP_add && epilogue_sums(g, x, y);
+}
+
+/* Where the products begin that the code joins: the two that share their rows, the two whose sum it is, else the
+ * last one. */
+static uint32_t choose_products(const Graph *g, const NodeList *code, const NodeList *p)
+{
+	if (p->n > 1 && is_sum(g, code, p))
+		return 0;
+	for (uint32_t i = 0; i + 1 < p->n; i++)
+		if (is_pair(g, &g->nodes.v[p->v[i]], &g->nodes.v[p->v[i + 1]]))
+			return i;
+	return p->n ? p->n - 1 : 0;
+}
+
+/* Row code becomes the epilogue of products it reads: then their results are not written and read again. */
 static void absorb_products(Level *l, const uint32_t *nodes, uint32_t n)
 {
 	const Fuser *f = l->f;
@@ -294,10 +312,7 @@ static void absorb_products(Level *l, const uint32_t *nodes, uint32_t n)
 		if (!l->v[q].alive || l->v[q].kind != CLUSTER_ROWS || l->v[q].domain != DIM_R)
 			continue;
 		NodeList p = find_products(l, nodes, n, q, &code);
-		uint32_t first = p.n ? p.n - 1 : 0;
-		for (uint32_t i = 0; i + 1 < p.n && first == p.n - 1; i++)
-			if (is_pair(f->g, &f->g->nodes.v[p.v[i]], &f->g->nodes.v[p.v[i + 1]]))
-				first = i;
+		uint32_t first = choose_products(f->g, &code, &p);
 		for (uint32_t i = first; i < p.n && i < first + EPILOGUE_PRODUCTS; i++) {
 			merge(l, nodes, n, q, (uint32_t)f->group[p.v[i]]);
 			l->v[q].kind = CLUSTER_TEMPLATE;

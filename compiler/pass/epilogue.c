@@ -16,6 +16,13 @@ bool epilogue_product(const Graph *g, const Node *n)
 	       graph_type(g, n->in[0])->dtype == DT_bf16 && graph_type(g, n->in[1])->dtype == DT_bf16;
 }
 
+bool epilogue_sums(const Graph *g, const Node *x, const Node *y)
+{
+	const Type *a = graph_type(g, x->in[0]), *b = graph_type(g, y->in[0]);
+	return x->i[0] == y->i[0] && a->dim[1].n == b->dim[1].n && op_class(graph_def(g, x->in[0])->op) != CL_EXCHANGE &&
+	       op_class(graph_def(g, y->in[0])->op) != CL_EXCHANGE;
+}
+
 static bool is_member(const uint32_t *nodes, uint32_t n, uint32_t node)
 {
 	for (uint32_t i = 0; i < n; i++)

@@ -7,7 +7,7 @@
 #include "row_kernel.h"
 
 enum {
-	EPILOGUE_PRODUCTS = 2,   /* products of the same rows: gate and up */
+	EPILOGUE_PRODUCTS = 2,   /* of the same rows, as gate and up, or of a sum */
 	EPILOGUE_OUTS = 3        /* results as wide as the product: a thread holds a piece of each */
 };
 
@@ -21,6 +21,9 @@ typedef struct Epilogue {
 
 /* epilogue_product - is the node a product of routed rows that can have an epilogue? */
 bool epilogue_product(const Graph *g, const Node *n);
+
+/* epilogue_sums - can the sum of two such products be made in one chain: sizes are equal, and rows in their place? */
+bool epilogue_sums(const Graph *g, const Node *x, const Node *y);
 
 /* epilogue_fits - can row code over these nodes be the epilogue of a product? Every value has one row per routed
  * row and as many columns as `product`, read at its own place; sums of whole rows are results only. `coded`: per node,

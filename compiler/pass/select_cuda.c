@@ -197,7 +197,7 @@ static uint32_t part_products(const Maker *m, const Cluster *cl, Val *product, C
 	return n;
 }
 
-static void define_grouped(Maker *m, const Epilogue *e, bool paired)
+static void define_grouped(Maker *m, const Epilogue *e, bool second)
 {
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
 	int form = (int)m->n->i[0];
@@ -207,13 +207,15 @@ static void define_grouped(Maker *m, const Epilogue *e, bool paired)
 	sel_define(m, "EXPERTS", (form == 2 ? m->n->i[1] : sel_dim(b, 0)) / m->o->ep);
 	sel_define(m, "ACC", !e->outs && m->accumulate[m->n->out[0].i - 1]);
 	sel_define(m, "C_F32", !e->outs && c->dtype == DT_f32);
-	sel_define(m, "PAIRED", paired);
+	sel_define(m, "PAIRED", second && e->outs);
+	sel_define(m, "SUMMED", second && !e->outs);
 	sel_define(m, "EPILOGUE_OUTS", e->outs);
 	sel_define(m, "EPILOGUE_SUMS", e->sums);
 }
 
-/* The product of node m->n: alone, or with a second one and an epilogue, which gives its name to the kernel. */
-static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const Node *second)
+/* The product of node m->n: alone; or with an epilogue, which gives its name to the kernel, and perhaps with a second
+ * one of the same rows; or its sum with a second one. `result`: what has no epilogue makes. */
+static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const Node *second, Val result)
 {
 	static const char *const form[] = {"nt", "nn", "tn"};
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
@@ -225,17 +227,20 @@ static void make_grouped(Maker *m, TemplateSteps *out, const Epilogue *e, const 
 		                          GLMC_ARGS);
 	define_grouped(m, e, second != NULL);
 	grouped_operands(m);
+	if (second && !e->outs)
+		sel_arg(m, second->in[0]);
 	if (second)
 		sel_arg(m, second->in[1]);
 	for (uint32_t i = 0; i < e->outs + e->ins && m->k.nargs < GLMC_ARGS; i++)
 		m->k.args[m->k.nargs++] = (TemplateArg){.val = e->args[i].val, .mode = i < e->outs ? 'w' : 'r'};
 	if (!e->outs)
-		sel_arg(m, m->n->out[0]);
+		m->k.args[m->k.nargs++] = (TemplateArg){.val = result, .mode = m->accumulate[result.i - 1] ? 'a' : 'w'};
 	if (e->sums)
 		sel_define(m, "EPILOGUE_WORK", m->k.nargs);
 	m->code = e->source;
-	cuda_finish(m, out, arena_printf(m->a, "grouped_%s%s%s_%lldx%lld", form[m->n->i[0]], e->stem ? "_" : "",
-	                                 e->stem ? e->stem : "", (long long)sel_dim(c, 1),
+	const char *stem = e->outs ? e->stem : second ? "sum" : NULL;
+	cuda_finish(m, out, arena_printf(m->a, "grouped_%s%s%s_%lldx%lld", form[m->n->i[0]], stem ? "_" : "",
+	                                 stem ? stem : "", (long long)sel_dim(c, 1),
 	                                 (long long)(m->n->i[0] == 2 ? sel_dim(c, 2) : sel_dim(a, 1))), "grouped_gemm");
 }
 
@@ -264,9 +269,13 @@ TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, co
 	Val product[EPILOGUE_PRODUCTS];
 	Cluster rows;
 	uint32_t n = part_products(&m, cl, product, &rows);
-	Epilogue e = epilogue_make(a, cs, &rows, accumulate, product, n, 1 + n);
 	m.n = graph_def(cs->g, product[0]);
-	make_grouped(&m, &out, &e, n > 1 ? graph_def(cs->g, product[1]) : NULL);
+	const Node *second = n > 1 ? graph_def(cs->g, product[1]) : NULL;
+	bool sum = second && value_root(cs->g, m.n->in[0]).i != value_root(cs->g, second->in[0]).i;
+	Epilogue e = {0};
+	if (!sum)
+		e = epilogue_make(a, cs, &rows, accumulate, product, n, 1 + n);
+	make_grouped(&m, &out, &e, second, sum ? cs->g->nodes.v[rows.nodes[0]].out[0] : NO_VAL);
 	out.v.v[0].flops = n * op_flops(cs->g, m.n, &env);
 	if (e.sums)
 		make_row_sums(&m, &out, &e);
@@ -412,7 +421,7 @@ void cuda_steps(Maker *m, TemplateSteps *out)
 {
 	const Node *n = m->n;
 	if (node_grouped(m->g, n))
-		make_grouped(m, out, &(Epilogue){0}, NULL);
+		make_grouped(m, out, &(Epilogue){0}, NULL, n->out[0]);
 	else if (n->op == OP_matmul || n->op == OP_head_matmul)
 		make_product(m, out);
 	else if (n->op == OP_linear_cross_entropy || n->op == OP_linear_cross_entropy_grad)

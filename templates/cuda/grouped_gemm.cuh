@@ -10,8 +10,8 @@
  * GATHER (bit 1: a, bit 2: b of FORM 2): where one rank has all experts, the operand is [T, ..] by token and row i of
  * the group of expert e is its row env.order[env.begin[e] + i - env.group[e]] / env.topk. It needs no map.
  *
- * arg: a bf16, b bf16, [b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2], without those gathered; boxes of GG_BOX_A
- * and GG_BOX_B rows, 64 columns:
+ * arg: a bf16, b bf16, [b2 or a2, b2 bf16,] c bf16 (C_F32 1: f32). map: a, b, [b2 or a2, b2], without those gathered;
+ * boxes of GG_BOX_A and GG_BOX_B rows, 64 columns:
  *   FORM 0   a [R, K] TILE_M rows    b [EXPERTS*N, K] TILE_N rows (PAIRED: b and b2, half as many each)
  *   FORM 1   a [R, K] TILE_M rows    b [EXPERTS*K, N] 64 rows
  *   FORM 2   a [R, N] 64 rows        b [R, K] 64 rows
@@ -20,6 +20,7 @@
  * TILE_M 64 or 128, TILE_N (multiple of 16 up to 256; PAIRED: of 32), STAGES, BAND, GATHER, and:
  *   PAIRED 1 (FORM 0): two products of the same rows with two matrices, N columns each. A tile has TILE_N / 2
  *   columns of both. Needs an epilogue.
+ *   SUMMED 1 (FORM 0 or 1): c = a b + a2 b2, operands of equal sizes, summed in one chain.
  *   EPILOGUE_OUTS n (0: none; FORM 0 or 1 without ACC, C_F32): in place of c the n results bf16 [R, N] of the
  *   function `epilogue`, defined before this file is included (row.cuh has what it needs):
  *
@@ -32,7 +33,7 @@
  *   last row of a group more than once.
  *   EPILOGUE_SUMS m: m sums over the columns of a row. Those of each tile of columns go to arg EPILOGUE_WORK, f32
  *   [R, EPILOGUE_SUMS, tiles of columns]; row_sums.cuh adds them up.
- * With an epilogue arg is a, b, [b2], its results, what it reads, and the sums of tiles.
+ * With an epilogue arg is a, b, [b2 or a2, b2], its results, what it reads, and the sums of tiles.
  *
  * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per multiprocessor: each
  * takes tiles in turn.
@@ -67,6 +68,9 @@
  * @if FORM == 0: @map 1, bf16, EXPERTS * N, K, TILE_N / (1 + PAIRED), 64
  * @if PAIRED: @map 2, bf16, EXPERTS * N, K, TILE_N / 2, 64
  * @if FORM == 1: @map 1, bf16, EXPERTS * K, N, 64, 64
+ * @if SUMMED: @map 2, bf16, R, K, TILE_M, 64
+ * @if SUMMED && FORM == 0: @map 3, bf16, EXPERTS * N, K, TILE_N, 64
+ * @if SUMMED && FORM == 1: @map 3, bf16, EXPERTS * K, N, 64, 64
  * @if FORM == 2 && GATHER < 2: @map 1, bf16, R, K, 64, 64
  */
 #include "dev.cuh"
@@ -95,6 +99,9 @@
 #ifndef PAIRED
 #define PAIRED 0
 #endif
+#ifndef SUMMED
+#define SUMMED 0
+#endif
 #ifndef EPILOGUE_OUTS
 #define EPILOGUE_OUTS 0
 #endif
@@ -102,7 +109,7 @@
 #define EPILOGUE_SUMS 0
 #endif
 #ifndef EPILOGUE_WORK
-#define EPILOGUE_WORK (2 + PAIRED + EPILOGUE_OUTS)
+#define EPILOGUE_WORK (2 + PAIRED + 2 * SUMMED + EPILOGUE_OUTS)
 #endif
 #ifndef GATHER
 #define GATHER 0
@@ -129,6 +136,7 @@ static_assert(TILE_N % (PAIRED ? 32 : 16) == 0 && TILE_N <= 256, "TILE_N is a mu
 static_assert(!PAIRED || (FORM == 0 && EPILOGUE_OUTS > 0), "PAIRED needs FORM 0 and an epilogue");
 static_assert(EPILOGUE_OUTS == 0 || (FORM != 2 && !ACC && !C_F32), "an epilogue writes bf16 rows");
 static_assert(EPILOGUE_SUMS == 0 || EPILOGUE_OUTS > 0, "sums are an epilogue's");
+static_assert(!SUMMED || (FORM != 2 && !PAIRED && !GATHER), "SUMMED needs FORM 0 or 1, and rows in place");
 static_assert(GATHER >= 0 && GATHER < (FORM == 2 ? 4 : 2), "the operands with routed rows can be gathered");
 
 constexpr int GG_STEP = 64;              /* of k: 128 bytes, one swizzle row */
@@ -156,7 +164,7 @@ static_assert(LAUNCH_THREADS == GROUPED_GEMM_THREADS && LAUNCH_SHARED >= GROUPED
 
 constexpr int GG_OUT_COLS = TILE_N / (1 + PAIRED);       /* of a product in a tile */
 constexpr int GG_TILES = (GG_COLS + GG_OUT_COLS - 1) / GG_OUT_COLS;
-constexpr int GG_RESULT = 2 + PAIRED;                    /* the argument */
+constexpr int GG_RESULT = 2 + PAIRED + 2 * SUMMED;       /* the argument */
 constexpr int GG_OUTS = EPILOGUE_OUTS > 0 ? EPILOGUE_OUTS : 1, GG_SUMS = EPILOGUE_SUMS > 0 ? EPILOGUE_SUMS : 1;
 constexpr int GG_ELEM = C_F32 ? 4 : 2;
 constexpr int GG_OUT_CHUNK = 128 / GG_ELEM;              /* columns of c turned around together */
@@ -225,7 +233,7 @@ DEV bool gg_next(const GlmcEnv &env, GgWalk &w, GgTile &t)
 
 DEV int gg_steps(const GgTile &t)
 {
-	return ((FORM == 2 ? t.rows : K) + GG_STEP - 1) / GG_STEP;
+	return (1 + SUMMED) * (((FORM == 2 ? t.rows : K) + GG_STEP - 1) / GG_STEP);
 }
 
 /* A place in the ring, and the parity of its barriers' phase. */
@@ -268,11 +276,17 @@ DEV void gg_load_b(u8 *to, const GlmcMap *map, const GgTile &t, int step, u64 *b
 DEV void gg_load(const GlmcCall &c, const GgShared &s, const GgTile &t, int step, int stage)
 {
 	u64 *bar = s.full + stage;
+	const int half = SUMMED ? gg_steps(t) / 2 : 0;
+	const GlmcMap *map = c.map;
+	if (SUMMED && step >= half) {
+		map += 2;
+		step -= half;
+	}
 	mbar_arrive_tx(bar, GG_BOXED);
 	if (!GG_GATHER_A)
-		gg_load_a(s.a + stage * GG_A, &c.map[0], t, step, bar);
+		gg_load_a(s.a + stage * GG_A, map, t, step, bar);
 	if (!GG_GATHER_B)
-		gg_load_b(s.b + stage * GG_B_STAGE, &c.map[GG_MAP_B], t, step, bar);
+		gg_load_b(s.b + stage * GG_B_STAGE, map + GG_MAP_B, t, step, bar);
 }
 
 /* ---- copies of gathered rows, which a warpgroup makes ---- */
@@ -580,7 +594,7 @@ KERNEL void LAUNCH_BOUNDS(GROUPED_GEMM_THREADS, 1) KERNEL_NAME(const GRID_CONSTA
 			mbar_init(s.empty + i, GG_GROUPS * WARPGROUP / WARP);
 		}
 		mbar_init_fence();
-		for (int i = 0; i < 2 + PAIRED - GG_GATHER_A - GG_GATHER_B; i++)
+		for (int i = 0; i < 2 + PAIRED + 2 * SUMMED - GG_GATHER_A - GG_GATHER_B; i++)
 			tma_prefetch(&c.map[i]);
 	}
 	block_sync();

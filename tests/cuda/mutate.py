@@ -19,6 +19,7 @@ Fault = collections.namedtuple("Fault", "name program file old new word")
 
 GEMM = ("test_grouped_gemm.cpp", "FORM=0 EXPERTS=3 N=80 K=336 SEEDS=4 TILE_M=128 STAGES=3")
 WGRAD = ("test_grouped_gemm.cpp", "FORM=2 EXPERTS=3 N=80 K=208 SEEDS=4 STAGES=3")
+SUMMED = ("test_grouped_gemm.cpp", "FORM=1 SUMMED=1 EXPERTS=3 N=80 K=80 TILE_N=96 SEEDS=2")
 SWIGLU = ("test_grouped_gemm.cpp", "FORM=0 EPILOGUE=3 EPILOGUE_SUMS=1 EXPERTS=3 N=80 K=64 TILE_N=96 SEEDS=3")
 GATHERED = ("test_grouped_gemm.cpp", "FORM=0 GATHER=1 EXPERTS=3 N=80 K=336 SEEDS=4 STAGES=3")
 GATHERED2 = ("test_grouped_gemm.cpp", "FORM=2 GATHER=3 EXPERTS=3 N=80 K=208 SEEDS=3 STAGES=3")
@@ -96,6 +97,8 @@ FAULTS = [
     # epilogues
     Fault("an epilogue behind a group", SWIGLU, G, "first + (own + 8 < rows ? own + 8 : rows - 1)", "first + own + 8", ""),
     Fault("an epilogue past N", SWIGLU, G, "if (GG_COLS % GG_OUT_COLS == 0 || at < GG_COLS)", "", ""),
+    Fault("the first operands twice", SUMMED, G, "\t\tmap += 2;\n", "", ""),
+    Fault("steps that go on", SUMMED, G, "\t\tstep -= half;\n", "", ""),
     Fault("sums of a lane alone", SWIGLU, G, "x += shfl_xor(x, 1);", "", "sums of rows"),
     Fault("sums of another row", SWIGLU, G, "p, out, sum[w % 2]", "p, out, sum[0]", "sums of rows"),
     Fault("sums over a neighbour's", SWIGLU, G, "if (thread % 4 == 0 && row < rows)", "if (thread % 4 == 0)", ""),

@@ -32,7 +32,7 @@ static constexpr int TOKENS = 200, TOPK = 3, SKIPPED = 7;     /* GATHER; SKIPPED
 
 struct Problem {
 	Array<int> group, order, begin;
-	Array<bf16> a, b, b2, other;
+	Array<bf16> a, b, a2, b2, other;
 	Array<float> weight, work;
 	Array<Out> before;
 	std::vector<Array<Out>> c;
@@ -42,7 +42,8 @@ struct Problem {
 		: group(EXPERTS + 1), order(CAPACITY + EXPERTS * SKIPPED), begin(EXPERTS),
 		  a(random_bf16((size_t)CAPACITY * (FORM == 2 ? N : K), 1)),
 		  b(random_bf16(FORM == 2 ? (size_t)CAPACITY * K : (size_t)EXPERTS * N * K, 1)),
-		  b2(random_bf16(PAIRED ? (size_t)EXPERTS * N * K : 0, 1)), other(random_bf16(EPILOGUE ? size_c() : 0, 1)),
+		  a2(random_bf16(SUMMED ? (size_t)CAPACITY * K : 0, 1)),
+		  b2(random_bf16(PAIRED || SUMMED ? (size_t)EXPERTS * N * K : 0, 1)), other(random_bf16(EPILOGUE ? size_c() : 0, 1)),
 		  weight(random_f32(CAPACITY, 1)), work((size_t)CAPACITY * GG_SUMS * GG_TILES), before(size_c())
 	{
 		group[0] = 0;
@@ -52,6 +53,7 @@ struct Problem {
 		poison(a, GATHER & 1);
 		if (FORM == 2)
 			poison(b, GATHER & 2);
+		poison(a2, false);
 		poison(other, false);
 		poison(weight, false);
 		for (size_t i = 0; i < before.size(); i++)
@@ -100,8 +102,8 @@ struct Problem {
 	size_t written() const { return FORM == 2 ? size_c() : (size_t)rows() * GG_COLS; }
 };
 
-/* The sum for row i of c's expert e (a row of a, or of c[e]), column j of the product with b. */
-static double sum(const Problem &p, const Array<bf16> &weights, int e, int i, int j)
+/* The sum for row i of c's expert e (a row of a, or of c[e]), column j of the product of `rows` and `weights`. */
+static double sum(const Problem &p, const Array<bf16> &rows, const Array<bf16> &weights, int e, int i, int j)
 {
 	double s = 0;
 	if (FORM == 2) {
@@ -109,7 +111,7 @@ static double sum(const Problem &p, const Array<bf16> &weights, int e, int i, in
 			s += value(p.a[p.row(e, r, GATHER & 1) * N + (size_t)i]) * value(p.b[p.row(e, r, GATHER & 2) * K + (size_t)j]);
 		return s;
 	}
-	const bf16 *a = p.a.data() + p.row(e, i, GATHER & 1) * K, *b = weights.data() + (size_t)e * N * K;
+	const bf16 *a = rows.data() + p.row(e, i, GATHER & 1) * K, *b = weights.data() + (size_t)e * N * K;
 	for (int k = 0; k < K; k++)
 		s += value(a[k]) * value(FORM == 0 ? b[(size_t)j * K + k] : b[(size_t)k * N + j]);
 	return s;
@@ -120,14 +122,14 @@ typedef std::vector<std::vector<double>> Wanted;     /* results, then sums */
 /* Element `at` = (i, j) of every result, and what it adds to sums. */
 static void element(const Problem &p, Wanted &want, int e, int i, int j, size_t at)
 {
-	double x = sum(p, p.b, e, i, j);
+	double x = sum(p, p.a, p.b, e, i, j) + (SUMMED ? sum(p, p.a2, p.b2, e, i, j) : 0);
 	if (EPILOGUE == 0)
 		want[0][at] = x + (ACC ? value(p.before[at]) : 0);
 	if (EPILOGUE == 2)
 		want[0][at] = x + value(p.other[at]);
 	if (EPILOGUE != 1 && EPILOGUE != 3)
 		return;
-	double up = sum(p, p.b2, e, i, j), s = 1 / (1 + std::exp(-x)), w = p.weight[(size_t)i], h = x * s * up;
+	double up = sum(p, p.a, p.b2, e, i, j), s = 1 / (1 + std::exp(-x)), w = p.weight[(size_t)i], h = x * s * up;
 	want[0][at] = h * w;
 	if (EPILOGUE == 1)
 		return;
@@ -159,7 +161,9 @@ static GlmcCall call_of(Problem &p)
 	int n = 0;
 	c.arg[n++] = p.a.data();
 	c.arg[n++] = p.b.data();
-	if (PAIRED)
+	if (SUMMED)
+		c.arg[n++] = p.a2.data();
+	if (PAIRED || SUMMED)
 		c.arg[n++] = p.b2.data();
 	for (Array<Out> &x : p.c)
 		c.arg[n++] = x.data();
@@ -178,6 +182,10 @@ static GlmcCall call_of(Problem &p)
 	for (int i = 0; i < 1 + PAIRED && !(GATHER & 2); i++)
 		map_2d(&c.map[GG_MAP_B + i], 2, i ? p.b2.data() : p.b.data(), FORM == 2 ? CAPACITY : EXPERTS * (FORM == 0 ? N : K),
 		       FORM == 1 ? N : K, GG_BOX_B, 64);
+	if (SUMMED) {
+		map_2d(&c.map[2], 2, p.a2.data(), CAPACITY, K, GG_BOX_A, 64);
+		map_2d(&c.map[3], 2, p.b2.data(), EXPERTS * (FORM == 0 ? N : K), FORM == 1 ? N : K, GG_BOX_B, 64);
+	}
 	return c;
 }
 

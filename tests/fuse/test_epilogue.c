@@ -35,7 +35,10 @@ static const Case cases[] = {
 		"  carry y 0 %12\n  carry z 0 %13\nend\n", "9; 10 + mul"},
 	{"a sum of products of different rows", GATE
 		"  %11 = matmul %9 %5 : bf16[R0,32]\n  %12 = matmul %10 %5 : bf16[R0,32]\n  %13 = add %11 %12 : bf16[R0,32]\n"
-		"  %14 = collect %13 %1 {4} : bf16[T,2,32]\n  carry y 0 %14\nend\n", "9; 10; 11; 12 + add"},
+		"  %14 = collect %13 %1 {4} : bf16[T,2,32]\n  carry y 0 %14\nend\n", "9; 10; 11 12 + add"},
+	{"a sum with a product of dispatched rows", "  %9 = matmul %6 %3 : bf16[R0,16]\n  %10 = matmul %9 %5 : bf16[R0,32]\n"
+		"  %11 = matmul %6 %4 : bf16[R0,16]\n  %12 = matmul %10 %3 : bf16[R0,16]\n  %13 = add %11 %12 : bf16[R0,16]\n"
+		"  %14 = collect %13 %1 {4} : bf16[T,2,16]\n  carry y 0 %14\nend\n", "9; 10; 11; 12 + add"},
 	{"a sum over the row as a result", GATE "  %11 = mul %9 %10 : bf16[R0,16]\n  %12 = sum %11 : bf16[R0,1]\n"
 		"  %13 = collect %11 %1 {4} : bf16[T,2,16]\n  %14 = collect %12 %1 {4} : bf16[T,2,1]\n"
 		"  carry y 0 %13\n  carry z 0 %14\nend\n", "9 10 + mul sum"},
