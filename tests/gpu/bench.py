@@ -65,12 +65,23 @@ def fused(z):
                    bytes=a + 2 * b + sum(size for size, _ in args))
 
 
+def summed(z):
+    """The gradient of routed rows: d_gate and d_up by their weights, in one chain."""
+    e, r, n, k = z["EXPERTS"], z["ROWS"], z["HIDDEN"], z["WIDE"]
+    a, b, c = r * k * 2, e * n * k * 2, r * n * 2
+    maps = [(i, 2, r, k, "GG_BOX_A", 64) if i % 2 == 0 else (i, 2, e * k, n, "GG_BOX_B", 64) for i in range(4)]
+    yield dict(name="grouped_gemm_summed", file="grouped_gemm.cuh", defines=dict(FORM=1, SUMMED=1, N=n, K=k, EXPERTS=e),
+               launch=("GROUPED_GEMM_THREADS", "GROUPED_GEMM_SHARED"), env=(1, r, e), blocks=132,
+               args=[(a, "bf16"), (b, "bf16")] * 2 + [(c, "zero")], maps=maps, flops=4 * r * n * k, bytes=2 * a + 2 * b + c)
+
+
 def launches(small=False):
     z = sizes(small)
     yield from attention(z, False)
     yield from attention(z, True)
     yield from grouped(z)
     yield from fused(z)
+    yield from summed(z)
     t, j, h = z["T"], z["INDEX_HEADS"], z["INDEX_DIM"]
     yield dict(name="select_keys", file="select_keys.cuh", launch=("SELECT_KEYS_THREADS", "SELECT_KEYS_SHARED"),
                defines=dict(INDEX_HEADS=j, INDEX_DIM=h, TOP_K=z["TOP_K"], SELW=t // 32), env=(t, 0, 0), blocks=132,

@@ -156,6 +156,7 @@ def torch_times():
     dh, w = rand(z["EXPERTS"], rows, z["WIDE"]), rand(z["EXPERTS"], rows, 1)
     out["grouped_gemm_swiglu"] = time_of(lambda: swiglu(torch, x @ gate, x @ up, w))
     out["grouped_gemm_swiglu_grad"] = time_of(lambda: swiglu_grad(torch, x @ gate, x @ up, w, dh))
+    out["grouped_gemm_summed"] = time_of(lambda: torch.baddbmm(dh @ gate.mT, dh, up.mT))
     n = z["ADAM"]
     p = rand(n).requires_grad_()
     p.grad = rand(n)
