@@ -197,7 +197,7 @@ static bool is_clean(CudaCc *c, const Kernel *k, const CudaBinary *b, const char
 		return true;
 	diag_error(c->d, (Span){0}, "kernel %s, made for %s, is not as it should be: %s", k->name, for_what(k), remark);
 	if (b->spill_bytes || b->stack_bytes)
-		diag_help(c->d, "its %d registers do not suffice; smaller tiles or more threads need fewer", b->registers);
+		diag_help(c->d, "its %d registers do not suffice; smaller tiles (--tune) or more threads need fewer", b->registers);
 	return false;
 }
 

@@ -2,9 +2,9 @@
  *
  * A node joins the cluster of an operand when both work on the same rows and no other operand
  * depends on that cluster (else the kernel would need its own result). Then neighbouring clusters
- * merge while that makes no cycle, and at last row code that alone reads a product of routed rows becomes its
- * epilogue. Invariant: the graph of clusters is acyclic, so a topological
- * order exists; ties go to the smallest node index, which keeps the order of the model.
+ * merge while that makes no cycle, and at last row code that alone reads products of routed rows becomes
+ * their epilogue. Invariant: the graph of clusters is acyclic, so a topological order exists; ties go to
+ * the smallest node index, which keeps the order of the model.
  */
 #include "cluster.h"
 

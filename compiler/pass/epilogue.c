@@ -19,8 +19,8 @@ bool epilogue_product(const Graph *g, const Node *n)
 bool epilogue_sums(const Graph *g, const Node *x, const Node *y)
 {
 	const Type *a = graph_type(g, x->in[0]), *b = graph_type(g, y->in[0]);
-	return x->i[0] == y->i[0] && a->dim[1].n == b->dim[1].n && op_class(graph_def(g, x->in[0])->op) != CL_EXCHANGE &&
-	       op_class(graph_def(g, y->in[0])->op) != CL_EXCHANGE;
+	return x->i[0] == y->i[0] && a->dim[1].n == b->dim[1].n && value_root(g, x->in[0]).i != value_root(g, y->in[0]).i &&
+	       op_class(graph_def(g, x->in[0])->op) != CL_EXCHANGE && op_class(graph_def(g, y->in[0])->op) != CL_EXCHANGE;
 }
 
 static bool is_member(const uint32_t *nodes, uint32_t n, uint32_t node)
@@ -179,6 +179,18 @@ static void statement(RowGen *g, const Epilogue *e, uint32_t first, const Node *
 		row_line(g, "EACH(%d) out[%u][e] = v%u[e];", PAIR, at, id);
 }
 
+/* Registers are estimated, once measured with SwiGLU, GELU and their gradients: 16 for a result, 4 for an operator,
+ * more for those that are functions of many steps. */
+static bool is_heavy(const RowGen *g, const Epilogue *e)
+{
+	uint32_t registers = 16 * e->outs;
+	for (uint32_t i = 0; i < g->p.cl->n; i++) {
+		Op op = g->p.g->nodes.v[g->p.cl->nodes[i]].op;
+		registers += op == OP_erf || op == OP_tanh ? 24 : 4;
+	}
+	return registers > 104;
+}
+
 static bool inlines_nothing(Op op)
 {
 	(void)op;
@@ -211,6 +223,7 @@ Epilogue epilogue_make(Arena *a, const Clusters *cs, const Cluster *rows, const 
 	text_put(&t, g.loop.s, g.loop.n);
 	text_add(&t, "}\n\n");
 	e.sum_f32 = e.sums && graph_type(cs->g, e.args[e.outs + e.ins].val)->dtype == DT_f32;
+	e.heavy = is_heavy(&g, &e);
 	e.source = arena_strdup(a, t.s);
 	const char *op = row_plan_stem(cs->g, rows);
 	e.stem = e.outs > 1 ? arena_printf(a, "%s%u", op, e.outs) : op;

@@ -17,12 +17,14 @@ typedef struct Epilogue {
 	RowArg *args;            /* `outs` results, `ins` operands, then `sums` sums over columns */
 	uint32_t outs, ins, sums;
 	bool sum_f32;
+	bool heavy;              /* needs more registers than 128 sums of a thread leave */
 } Epilogue;
 
 /* epilogue_product - is the node a product of routed rows that can have an epilogue? */
 bool epilogue_product(const Graph *g, const Node *n);
 
-/* epilogue_sums - can the sum of two such products be made in one chain: sizes are equal, and rows in their place? */
+/* epilogue_sums - can the sum of two such products be made in one chain: of different rows, which are in their place,
+ * and equal sizes? */
 bool epilogue_sums(const Graph *g, const Node *x, const Node *y);
 
 /* epilogue_fits - can row code over these nodes be the epilogue of a product? Every value has one row per routed

@@ -211,6 +211,7 @@ static void define_grouped(Maker *m, const Epilogue *e, bool second)
 	sel_define(m, "SUMMED", second && !e->outs);
 	sel_define(m, "EPILOGUE_OUTS", e->outs);
 	sel_define(m, "EPILOGUE_SUMS", e->sums);
+	sel_define(m, "EPILOGUE_HEAVY", e->heavy);
 }
 
 /* The product of node m->n: alone; or with an epilogue, which gives its name to the kernel, and perhaps with a second

@@ -33,6 +33,7 @@
  *   last row of a group more than once.
  *   EPILOGUE_SUMS m: m sums over the columns of a row. Those of each tile of columns go to arg EPILOGUE_WORK, f32
  *   [R, EPILOGUE_SUMS, tiles of columns]; row_sums.cuh adds them up.
+ *   EPILOGUE_HEAVY 1: TILE_N is at most 192 unless it is given, for more registers.
  * With an epilogue arg is a, b, [b2 or a2, b2], its results, what it reads, and the sums of tiles.
  *
  * Launch: GROUPED_GEMM_THREADS, GROUPED_GEMM_SHARED bytes, any number of blocks; best one per multiprocessor: each
@@ -55,7 +56,7 @@
  *
  * @let WIDTH, FORM == 2 ? K : N * (1 + PAIRED)
  * @tile TILE_M, 128, TILE_M == 64 || TILE_M == 128, 64 or 128
- * @tile TILE_N, WIDTH < 256 ? up(WIDTH, 16 + 16 * PAIRED) : 256, TILE_N % (16 + 16 * PAIRED) == 0 && TILE_N >= 16 && TILE_N <= 256, a multiple of 16 (of 32 for pairs) up to 256
+ * @tile TILE_N, min(up(WIDTH, 16 + 16 * PAIRED), EPILOGUE_HEAVY ? 192 : 256), TILE_N % (16 + 16 * PAIRED) == 0 && TILE_N >= 16 && TILE_N <= 256, a multiple of 16 (of 32 for pairs) up to 256
  * @let STAGE, TILE_M / 64 * 8192 + up(FORM == 0 ? TILE_N * 128 : (TILE_N + 63) / 64 * 8192, 1024)
  * @let OUT, TILE_M / 64 * 16384
  * @tile STAGES, min(8, (232448 - 1024 - OUT) / STAGE), STAGES >= 2 && STAGES * STAGE + OUT + 1024 <= 232448, at least 2, and no more than fit in shared memory
@@ -108,6 +109,9 @@
 #ifndef EPILOGUE_SUMS
 #define EPILOGUE_SUMS 0
 #endif
+#ifndef EPILOGUE_HEAVY
+#define EPILOGUE_HEAVY 0
+#endif
 #ifndef EPILOGUE_WORK
 #define EPILOGUE_WORK (2 + PAIRED + 2 * SUMMED + EPILOGUE_OUTS)
 #endif
@@ -125,9 +129,10 @@
 constexpr int GG_COLS = FORM == 2 ? K : N;
 
 constexpr int gg_round(int x, int to) { return (x + to - 1) / to * to; }
+constexpr int gg_min(int x, int y) { return x < y ? x : y; }
 
 #ifndef TILE_N
-#define TILE_N (GG_COLS * (1 + PAIRED) < 256 ? gg_round(GG_COLS * (1 + PAIRED), 16 + 16 * PAIRED) : 256)
+#define TILE_N gg_min(gg_round(GG_COLS * (1 + PAIRED), 16 + 16 * PAIRED), EPILOGUE_HEAVY ? 192 : 256)
 #endif
 
 static_assert(N % 16 == 0 && K % 16 == 0, "N and K are multiples of 16");
@@ -150,8 +155,7 @@ constexpr int GG_OUT = 2 * GG_CHUNK;     /* of one warpgroup: two buffers */
 constexpr int GG_SHARED_MAX = 227 * 1024;
 
 #ifndef STAGES
-#define STAGES ((GG_SHARED_MAX - 1024 - GG_GROUPS * GG_OUT) / (GG_A + GG_B_STAGE) < 8 ? \
-                (GG_SHARED_MAX - 1024 - GG_GROUPS * GG_OUT) / (GG_A + GG_B_STAGE) : 8)
+#define STAGES gg_min(8, (GG_SHARED_MAX - 1024 - GG_GROUPS * GG_OUT) / (GG_A + GG_B_STAGE))
 #endif
 
 constexpr int GG_BOX_A = FORM == 2 ? 64 : TILE_M;
