@@ -246,6 +246,17 @@ void graph_output(Graph *g, PortKind kind, const char *name, uint32_t index, Val
 	vec_push(g->arena, &g->outputs, ((Port){kind, name, index, v}));
 }
 
+uint32_t graph_readers(const Graph *g, Val v)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < g->nodes.n; i++)
+		for (uint32_t k = 0; k < g->nodes.v[i].nin; k++)
+			n += g->nodes.v[i].in[k].i == v.i;
+	for (uint32_t i = 0; i < g->outputs.n; i++)
+		n += g->outputs.v[i].val.i == v.i;
+	return n;
+}
+
 bool node_grouped(const Graph *g, const Node *n)
 {
 	return n->op == OP_matmul && (n->i[0] == 2 ? n->i[1] > 0 : graph_type(g, n->in[1])->rank == 3);

@@ -177,6 +177,9 @@ static inline const ValInfo *graph_val(const Graph *g, Val v) { return &g->vals.
 static inline const Type *graph_type(const Graph *g, Val v) { return &g->vals.v[v.i - 1].type; }
 static inline Node *graph_def(const Graph *g, Val v) { return &g->nodes.v[g->vals.v[v.i - 1].node]; }
 
+/* graph_readers - how often nodes and outputs read a value, by its own name. */
+uint32_t graph_readers(const Graph *g, Val v);
+
 /* node_grouped - is it a product of routed rows with the weights of their experts, or the gradient of those? */
 bool node_grouped(const Graph *g, const Node *n);
 

@@ -8,21 +8,10 @@ typedef struct Taker {
 	Arena *a;
 	const Graph *g;
 	uint32_t nfwd;           /* nodes before this index are forward */
-	uint32_t *readers;       /* per value */
 	Val *sum;                /* per value: of a product that takes an addend, the sum that it makes */
 	Val *addend;             /* per value: of such a product */
 	bool *taken;             /* per node: such a sum */
 } Taker;
-
-static void count_readers(Taker *t)
-{
-	const Graph *g = t->g;
-	for (uint32_t i = 0; i < g->nodes.n; i++)
-		for (uint32_t k = 0; k < g->nodes.v[i].nin; k++)
-			t->readers[g->nodes.v[i].in[k].i - 1]++;
-	for (uint32_t i = 0; i < g->outputs.n; i++)
-		t->readers[g->outputs.v[i].val.i - 1]++;
-}
 
 static uint32_t node_of(const Taker *t, Val v)
 {
@@ -36,7 +25,7 @@ static bool may_take(const Taker *t, const Node *sum, Val v)
 	if ((node_of(t, v) < t->nfwd) != (node_of(t, sum->out[0]) < t->nfwd))
 		return false;
 	return n->op == OP_matmul && n->nin == 2 && n->i[0] != 2 && graph_type(t->g, n->in[1])->rank == 2 &&
-	       graph_type(t->g, v)->dim[0].kind == DIM_T && t->readers[v.i - 1] == 1;
+	       graph_type(t->g, v)->dim[0].kind == DIM_T && graph_readers(t->g, v) == 1;
 }
 
 static bool depends(const Taker *t, Val v, uint32_t node)
@@ -58,8 +47,7 @@ static bool is_stored(const Taker *t, Val v, Val product)
 	OpClass c = op_class(n->op);
 	if (n->op == OP_input || c == CL_TEMPLATE || c == CL_EXCHANGE || t->taken[node])
 		return true;
-	bool view = n->op == OP_slice || n->op == OP_broadcast;
-	return c != CL_SOURCE && !view && depends(t, product, node);
+	return c != CL_SOURCE && !is_view(n) && depends(t, product, node);
 }
 
 static bool take(Taker *t, const Node *sum, Val product, Val addend)
@@ -114,12 +102,11 @@ static void copy(const Taker *t, Graph *to, const Node *n, Val *map)
 Joint take_addends(Arena *a, const Joint *j)
 {
 	const Graph *g = j->g;
-	Taker t = {.a = a, .g = g, .nfwd = j->nfwd, .readers = ARENA_ARRAY(a, uint32_t, g->vals.n + 1)};
+	Taker t = {.a = a, .g = g, .nfwd = j->nfwd};
 	Val *map = ARENA_ARRAY(a, Val, g->vals.n + 1);
 	t.sum = ARENA_ARRAY(a, Val, g->vals.n + 1);
 	t.addend = ARENA_ARRAY(a, Val, g->vals.n + 1);
 	t.taken = ARENA_ARRAY(a, bool, g->nodes.n + 1);
-	count_readers(&t);
 	find_sums(&t);
 	Joint out = {.g = graph_new(a, g->name)};
 	for (uint32_t i = 0; i < g->nodes.n; i++) {

@@ -41,7 +41,7 @@ static bool renames(const Graph *g, const Node *n)
 	return op_class(n->op) == CL_SOURCE || value_root(g, n->out[0]).i != n->out[0].i;
 }
 
-static bool is_view(const Node *n)
+bool is_view(const Node *n)
 {
 	return n->op == OP_slice || n->op == OP_broadcast;
 }
@@ -247,19 +247,6 @@ static void merge_groups(Level *l, const uint32_t *nodes, uint32_t n)
 
 /* ---- epilogues: row code and the products that it alone reads ---- */
 
-static bool only_reader(const Fuser *f, uint32_t node, uint32_t q)
-{
-	const Graph *g = f->g;
-	for (uint32_t i = 0; i < g->nodes.n; i++)
-		for (uint32_t k = 0; f->coded[i] && k < f->deps[i].n; k++)
-			if (f->deps[i].v[k] == node && f->group[i] != (int)q)
-				return false;
-	for (uint32_t i = 0; i < g->outputs.n; i++)
-		if (g->vals.v[value_root(g, g->outputs.v[i].val).i - 1].node == node)
-			return false;
-	return true;
-}
-
 /* The products that group q could be the epilogue of, ascending; q's own nodes go to `code`. */
 static NodeList find_products(const Level *l, const uint32_t *nodes, uint32_t n, uint32_t q, NodeList *code)
 {
@@ -271,7 +258,7 @@ static NodeList find_products(const Level *l, const uint32_t *nodes, uint32_t n,
 	for (uint32_t i = 0; i < n; i++) {
 		const Node *p = &f->g->nodes.v[nodes[i]];
 		uint32_t group = (uint32_t)f->group[nodes[i]];
-		if (has(l->v[q].deps, group) && epilogue_product(f->g, p) && only_reader(f, nodes[i], q) &&
+		if (has(l->v[q].deps, group) && epilogue_product(f->g, p) &&
 		    epilogue_fits(f->g, f->coded, code->v, code->n, p) && !indirect(l, group, q))
 			vec_push(f->a, &found, nodes[i]);
 	}

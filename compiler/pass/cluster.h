@@ -39,6 +39,9 @@ Clusters cluster_nodes(Arena *a, const Graph *g, bool epilogues);
  * nothing. */
 Val value_root(const Graph *g, Val v);
 
+/* is_view - a node that readers can fold into their index: a slice or a broadcast. */
+bool is_view(const Node *n);
+
 /* is_floating - a view that readers fold into their index (and that is not coded). */
 bool is_floating(const Clusters *c, uint32_t node);
 

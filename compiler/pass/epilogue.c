@@ -36,6 +36,11 @@ static bool same_shape(const Type *a, const Type *b)
 	return a->rank == 2 && b->rank == 2 && a->dim[0].kind == b->dim[0].kind && a->dim[1].n == b->dim[1].n;
 }
 
+static bool floats(const Graph *g, const bool *coded, const Node *n)
+{
+	return is_view(n) && !coded[n - g->nodes.v];
+}
+
 /* Is the operand read at the element's own place, or one number per row, or per column? */
 static bool operand_fits(const Graph *g, const bool *coded, Val v, const Type *shape)
 {
@@ -43,11 +48,10 @@ static bool operand_fits(const Graph *g, const bool *coded, Val v, const Type *s
 	const Node *n = graph_def(g, root);
 	if (!same_shape(graph_type(g, v), shape) || !same_shape(graph_type(g, root), shape))
 		return false;
-	if (op_class(n->op) != CL_VIEW || coded[n - g->nodes.v])
+	if (!floats(g, coded, n))
 		return true;
 	Val from = value_root(g, n->in[0]);
-	const Node *source = graph_def(g, from);
-	return n->op == OP_broadcast && (op_class(source->op) != CL_VIEW || coded[source - g->nodes.v]) &&
+	return n->op == OP_broadcast && !floats(g, coded, graph_def(g, from)) &&
 	       type_row(graph_type(g, from)) == type_row(graph_type(g, n->in[0]));
 }
 
@@ -70,8 +74,7 @@ static bool reads(const Graph *g, const bool *coded, const Node *n, Val v)
 	for (uint32_t k = 0; k < n->nin; k++) {
 		Val root = value_root(g, n->in[k]);
 		const Node *def = graph_def(g, root);
-		bool view = op_class(def->op) == CL_VIEW && !coded[def - g->nodes.v];
-		if (root.i == v.i || (view && reads(g, coded, def, v)))
+		if (root.i == v.i || (floats(g, coded, def) && reads(g, coded, def, v)))
 			return true;
 	}
 	return false;
@@ -92,6 +95,8 @@ bool epilogue_fits(const Graph *g, const bool *coded, const uint32_t *nodes, uin
 {
 	const Type *shape = graph_type(g, product->out[0]);
 	uint32_t outs = 0, wide_sums = 0, sums = 0;
+	if (wanted_outside(g, coded, nodes, n, product->out[0]))
+		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		const Node *node = &g->nodes.v[nodes[i]];
 		Val v = node->out[0];

@@ -13,17 +13,6 @@
 
 /* ---- outputs ---- */
 
-static uint32_t count_readers(const Graph *g, Val v)
-{
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < g->nodes.n; i++)
-		for (uint32_t k = 0; k < g->nodes.v[i].nin; k++)
-			n += g->nodes.v[i].in[k].i == v.i;
-	for (uint32_t i = 0; i < g->outputs.n; i++)
-		n += g->outputs.v[i].val.i == v.i;
-	return n;
-}
-
 /* Can the kernel of node `n` add its result to what is in the buffer? */
 static bool adds(const Node *n)
 {
@@ -43,7 +32,7 @@ static Val copy_value(Graph *g, Val v)
 static void add_wgrad(Build *b, const Graph *g, Port p)
 {
 	const Node *n = graph_def(g, p.val);
-	bool alone = count_readers(g, p.val) == 1;
+	bool alone = graph_readers(g, p.val) == 1;
 	if ((n->op == OP_add || n->op == OP_reshape) && alone) {
 		for (uint32_t k = 0; k < n->nin; k++) {
 			p.val = n->in[k];

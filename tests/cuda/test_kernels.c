@@ -4,8 +4,8 @@
  *
  *     test_kernels TEMPLATES LIST [NVDISASM]
  *
- * A line of LIST: template (headers of LIST's folder before it, with + between), most registers per thread, instructions (comma between, - for none), macro
- * definitions. An instruction in capitals is one of the machine code; where there is no disassembler
+ * A line of LIST: template (headers of LIST's folder before it, with + between), most registers per thread,
+ * instructions (comma between, - for none), macro definitions. An instruction in capitals is one of the machine code; where there is no disassembler
  * the PTX that it comes from is looked for. Others are PTX. A template with a kernel that has no line
  * without definitions is compiled with its defaults too. Status 77 where there is no NVRTC.
  */
