@@ -3,6 +3,7 @@
  * A value of kind VK_ERROR stands for something already reported; whatever is computed from it is
  * silent. Only the taken branch of an `if` is evaluated.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -270,9 +271,11 @@ Value lower_body(Lower *l, const Body *b)
 	return v;
 }
 
-/* Names go to text files, one word each, and to JSON. */
-static bool is_plain_name(const char *s)
+/* Names go to text files, one word each that is nothing else, and to JSON. `label`: the name may begin with it. */
+static bool is_plain_name(const char *s, const char *label)
 {
+	if (*s && !isalnum((unsigned char)*s) && *s != '_' && !(label && strncmp(s, "{e}", 3) == 0))
+		return false;
 	for (; *s; s++)
 		if (*s <= ' ' || *s > '~' || *s == '"' || *s == '\\')
 			return false;
@@ -308,8 +311,9 @@ const char *lower_template(Lower *l, Span at, const char *s, const char *label)
 	}
 	const char *out = failed ? NULL : arena_strndup(l->arena, t.s ? t.s : "", t.n);
 	text_free(&t);
-	if (out && !is_plain_name(out)) {
-		lower_error(l, at, "the name of a weight has no blanks, quotes, backslashes or characters beyond ASCII");
+	if (out && !is_plain_name(out, label)) {
+		lower_error(l, at, "the name of a weight begins with a letter, a digit or `_`, and has no blanks, quotes, "
+		            "backslashes or characters beyond ASCII");
 		return NULL;
 	}
 	return out;

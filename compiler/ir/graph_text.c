@@ -203,7 +203,7 @@ static bool read_braces(const char *s, int64_t *i, double *f, int max)
 /* One word that cannot be taken for something else. */
 static bool is_name(const char *s)
 {
-	if (!*s || strchr("{%#@:=!", *s))
+	if (!*s || strchr("%#@:=!", *s))
 		return false;
 	for (; *s; s++)
 		if ((unsigned char)*s <= ' ' || *s == 127)
