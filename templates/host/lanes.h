@@ -11,10 +11,6 @@
 
 #include "elem.h"
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
-
 #if defined(__AVX512F__)
 #define VW 16
 #elif defined(__AVX__)
@@ -72,48 +68,50 @@ V_INLINE void v_store_bf16(bf16 *p, Vf v)
 /* v_max - a > b ? a : b, lane by lane: b where one of them is NaN. */
 V_INLINE Vf v_max(Vf a, Vf b)
 {
-#if VW == 16
-	return (Vf)_mm512_max_ps((__m512)a, (__m512)b);
-#elif VW == 8
-	return (Vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
 	Vi greater = (Vi)(a > b);
 
 	return (Vf)(((Vi)a & greater) | ((Vi)b & ~greater));
-#endif
 }
 
 #if VW == 16
+
+/* V_PARTS - of each 128-bit part the elements a, b, c, d of x and y (those of y count from 16).
+ * V_JOIN - the parts i and i + 2 of x, then of y. */
+#define V_PARTS(x, y, a, b, c, d) \
+	__builtin_shufflevector(x, y, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, \
+	                        c + 12, d + 12)
+#define V_PART(i) 4 * (i), 4 * (i) + 1, 4 * (i) + 2, 4 * (i) + 3
+#define V_JOIN(x, y, i) __builtin_shufflevector(x, y, V_PART(i), V_PART(i + 2), V_PART(i + 4), V_PART(i + 6))
 
 /* v_transpose - element j of t[i] becomes element i of t[j]: pairs, then fours within the 128-bit
  * parts of a vector, then the parts, all by shuffles of one instruction. */
 V_INLINE void v_transpose(Vf *t)
 {
-	__m512 a[16], b[16];
+	Vf a[16], b[16];
 
 #pragma GCC unroll 8
 	for (int i = 0; i < 16; i += 2) {
-		a[i] = _mm512_unpacklo_ps((__m512)t[i], (__m512)t[i + 1]);
-		a[i + 1] = _mm512_unpackhi_ps((__m512)t[i], (__m512)t[i + 1]);
+		a[i] = V_PARTS(t[i], t[i + 1], 0, 16, 1, 17);
+		a[i + 1] = V_PARTS(t[i], t[i + 1], 2, 18, 3, 19);
 	}
 #pragma GCC unroll 4
 	for (int i = 0; i < 16; i += 4)
 #pragma GCC unroll 2
 		for (int k = 0; k < 2; k++) {
-			b[i + 2 * k] = (__m512)_mm512_unpacklo_pd((__m512d)a[i + k], (__m512d)a[i + k + 2]);
-			b[i + 2 * k + 1] = (__m512)_mm512_unpackhi_pd((__m512d)a[i + k], (__m512d)a[i + k + 2]);
+			b[i + 2 * k] = V_PARTS(a[i + k], a[i + k + 2], 0, 1, 16, 17);
+			b[i + 2 * k + 1] = V_PARTS(a[i + k], a[i + k + 2], 2, 3, 18, 19);
 		}
 #pragma GCC unroll 4
 	for (int i = 0; i < 4; i++)
 #pragma GCC unroll 2
 		for (int k = 0; k < 16; k += 8) {
-			a[i + k] = _mm512_shuffle_f32x4(b[i + k], b[i + k + 4], 0x88);
-			a[i + k + 4] = _mm512_shuffle_f32x4(b[i + k], b[i + k + 4], 0xdd);
+			a[i + k] = V_JOIN(b[i + k], b[i + k + 4], 0);
+			a[i + k + 4] = V_JOIN(b[i + k], b[i + k + 4], 1);
 		}
 #pragma GCC unroll 8
 	for (int i = 0; i < 8; i++) {
-		t[i] = (Vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
-		t[i + 8] = (Vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+		t[i] = V_JOIN(a[i], a[i + 8], 0);
+		t[i + 8] = V_JOIN(a[i], a[i + 8], 1);
 	}
 }
 
