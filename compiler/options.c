@@ -32,7 +32,7 @@ void options_help(void)
 	printf("usage: glmc build MODEL.glm --recipe R.yaml [--config config.json] [options] [--key=value ...]\n"
 	       "       glmc check MODEL.glm [--recipe R.yaml]   parse, type, plan, verify; writes nothing\n"
 	       "       glmc check --from=rp|gir FILE...         the text forms, verified\n"
-	       "       glmc plan MODEL.glm --recipe R.yaml      stages, schedule, memory, predicted time\n"
+	       "       glmc plan MODEL.glm --recipe R.yaml      stages, schedule, memory, traffic, predicted time\n"
 	       "       glmc inspect DIR [KERNEL]                kernels of a build folder\n"
 	       "       glmc repro DIR KERNEL                    a test of one kernel alone against the interpreter\n"
 	       "       glmc report DIR -o report.html           the plan and kernels as one self-contained page\n"

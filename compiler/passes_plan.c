@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "comp.h"
 #include "plan/balance.h"
+#include "plan/predict.h"
 #include "plan/verify.h"
 
 static Rounding rounding(const Comp *c)
@@ -51,16 +52,24 @@ static bool check_shared(Comp *c)
 	return !diag_errors(c->diag);
 }
 
+static double fn_cost(const Comp *c, const Fn *fn)
+{
+	const Mesh *m = &c->mesh;
+	RtProg sizes = {.tokens_max = m->tokens_max, .seq_max = m->seq_max, .world = m->world, .pp = m->pp, .dp = m->dp,
+	                .ep = m->ep, .ep_shard = m->ep_shard};
+	return fn ? predict_fn(c->arena, fn, &c->kernels, &sizes, &c->device) : 0;
+}
+
 /* Microseconds of a stage's forward and backward on the device. */
 static StageCost stage_cost(const Comp *c, const PlanStage *s)
 {
-	CostEnv env = {(double)c->mesh.tokens_max, (double)c->mesh.seq_max};
 	StageCost cost = {0, 0, 0};
 	for (uint32_t i = s->first; i <= s->last; i++) {
-		const Split *f = &c->split[c->model->instances[i].cls];
-		cost.forward += graph_flops(f->f, &env) / c->device.flops * 1e6;
-		cost.weight += f->w ? graph_flops(f->w, &env) / c->device.flops * 1e6 : 0;
-		cost.backward += graph_flops(f->b, &env) / c->device.flops * 1e6;
+		uint32_t cls = c->model->instances[i].cls;
+		double weight = fn_cost(c, c->w[cls]);
+		cost.forward += fn_cost(c, c->f[cls]);
+		cost.weight += weight;
+		cost.backward += fn_cost(c, c->b[cls]) + fn_cost(c, c->i[cls]) + weight;
 	}
 	return cost;
 }

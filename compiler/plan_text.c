@@ -1,16 +1,17 @@
-/* plan_text.c - `glmc plan`: stages, schedule, memory and prediction as text or JSON (contract,
+/* plan_text.c - `glmc plan`: stages, schedule, memory, traffic and prediction as text or JSON (contract,
  * DESIGN 7). */
 #include <stdio.h>
 
 #include "base/status.h"
 #include "driver.h"
+#include "plan/predict.h"
 
 typedef struct Part {
 	const char *name;
 	uint64_t bytes;
 } Part;
 
-enum { PARTS = 6 };
+enum { PARTS = 6, LINKS = 4 };
 
 static void parts(const PlanBytes *b, Part out[PARTS])
 {
@@ -20,6 +21,22 @@ static void parts(const PlanBytes *b, Part out[PARTS])
 	out[3] = (Part){"data", b->data};
 	out[4] = (Part){"activations", b->activations};
 	out[5] = (Part){"runtime", b->runtime};
+}
+
+static void traffic(const Traffic *s, Part out[LINKS])
+{
+	out[0] = (Part){"pipeline", (uint64_t)s->pipeline};
+	out[1] = (Part){"experts", (uint64_t)s->experts};
+	out[2] = (Part){"gradients", (uint64_t)s->gradients};
+	out[3] = (Part){"parameters", (uint64_t)s->parameters};
+}
+
+static Prediction predict(const Comp *c)
+{
+	const RtProg **p = ARENA_ARRAY(c->arena, const RtProg *, c->mesh.pp);
+	for (int r = 0; r < c->mesh.pp; r++)
+		p[r] = c->plans[r].prog;
+	return predict_step(c->arena, p, c->mesh.pp, &c->kernels, &c->device);
 }
 
 static bool merged(const Comp *c)
@@ -41,9 +58,16 @@ static void timeline_json(const Comp *c, Text *t)
 	text_add(t, "]");
 }
 
+static void parts_json(Text *t, const Part *p, int n)
+{
+	for (int k = 0; k < n; k++)
+		text_add(t, "%s\"%s\": %llu", k ? ", " : "", p[k].name, (unsigned long long)p[k].bytes);
+}
+
 void plan_json(const Comp *c, Text *t)
 {
 	int runs = merged(c) ? 1 : c->mesh.runs;
+	Prediction predicted = predict(c);
 	text_add(t, "{\"model\": \"%s\", \"world\": %d, \"mesh\": {\"pp\": %d, \"dp\": %d, \"ep\": %d, \"ep_shard\": %d},\n\"stages\": [",
 	         c->model->name, c->mesh.world, c->mesh.pp, c->mesh.dp, c->mesh.ep, c->mesh.ep_shard);
 	for (int i = 0; i < c->stages.n; i++) {
@@ -61,19 +85,55 @@ void plan_json(const Comp *c, Text *t)
 	}
 	text_add(t, "]},\n\"ranks\": [");
 	for (int r = 0; r < c->mesh.pp; r++) {
-		Part p[PARTS];
+		Part p[PARTS], sent[LINKS];
 		parts(&c->plans[r].bytes, p);
+		traffic(&predicted.sent[r], sent);
 		text_add(t, "%s\n {\"pp_rank\": %d, \"peak_bytes\": %llu, \"bytes\": {", r ? "," : "", r,
 		         (unsigned long long)c->plans[r].prog->arena_bytes);
-		for (int k = 0; k < PARTS; k++)
-			text_add(t, "%s\"%s\": %llu", k ? ", " : "", p[k].name, (unsigned long long)p[k].bytes);
+		parts_json(t, p, PARTS);
+		text_add(t, "}, \"sent\": {");
+		parts_json(t, sent, LINKS);
 		text_add(t, "}}");
 	}
-	text_add(t, "],\n\"predicted\": {\"step_us\": %.17g, \"idle_fraction\": %.17g, \"model_flops\": %.17g},\n"
-	            "\"device\": \"%s\", \"kernels\": %u,\n",
-	         c->order.makespan, c->order.idle, c->model_flops, c->device.name, c->kernels.kernels.n);
+	text_add(t, "],\n\"predicted\": {\"step_us\": %.17g, \"compute_fraction\": %.17g, \"idle_fraction\": %.17g, "
+	            "\"model_flops\": %.17g},\n\"device\": \"%s\", \"kernels\": %u,\n",
+	         predicted.step_us, predicted.compute, c->order.idle, c->model_flops, c->device.name, c->kernels.kernels.n);
 	timeline_json(c, t);
 	text_add(t, "}\n");
+}
+
+static void head_row(Text *t, const char *title, const Part *p, int n)
+{
+	text_add(t, "\n%-13s", title);
+	for (int k = 0; k < n; k++)
+		text_add(t, " %12s", p[k].name);
+}
+
+static void rank_row(Text *t, int rank, const Part *p, int n)
+{
+	text_add(t, "\n  pp rank %-3d", rank);
+	for (int k = 0; k < n; k++)
+		text_add(t, " %12.3f", (double)p[k].bytes / 1e9);
+}
+
+/* Memory, and what is sent in a step. */
+static void rank_tables(const Comp *c, const Prediction *predicted, Text *t)
+{
+	for (int r = 0; r < c->mesh.pp; r++) {
+		Part p[1 + PARTS] = {{"peak", c->plans[r].prog->arena_bytes}};
+		parts(&c->plans[r].bytes, p + 1);
+		if (r == 0)
+			head_row(t, "GB per rank", p, 1 + PARTS);
+		rank_row(t, r, p, 1 + PARTS);
+	}
+	text_add(t, "\n");
+	for (int r = 0; r < c->mesh.pp; r++) {
+		Part p[LINKS];
+		traffic(&predicted->sent[r], p);
+		if (r == 0)
+			head_row(t, "GB sent", p, LINKS);
+		rank_row(t, r, p, LINKS);
+	}
 }
 
 static void plan_human(const Comp *c, Text *t)
@@ -95,19 +155,12 @@ static void plan_human(const Comp *c, Text *t)
 		act_list_print(t, &c->actions[r]);
 		text_add(t, "\n");
 	}
-	text_add(t, "\nGB per rank   %12s", "peak");
-	Part p[PARTS];
-	parts(&c->plans[0].bytes, p);
-	for (int k = 0; k < PARTS; k++)
-		text_add(t, " %12s", p[k].name);
-	for (int r = 0; r < c->mesh.pp; r++) {
-		parts(&c->plans[r].bytes, p);
-		text_add(t, "\n  pp rank %-4d%12.3f", r, (double)c->plans[r].prog->arena_bytes / 1e9);
-		for (int k = 0; k < PARTS; k++)
-			text_add(t, " %12.3f", (double)p[k].bytes / 1e9);
-	}
-	text_add(t, "\n\npredicted for %s: %.3g s a step, %.1f %% idle, %.4g model FLOPs a step\n", c->device.name,
-	         c->order.makespan / 1e6, c->order.idle * 100, c->model_flops);
+	Prediction predicted = predict(c);
+	rank_tables(c, &predicted, t);
+	text_add(t, "\n\npredicted for %s: %.3g s a step, %.1f %% of it kernels, %.1f %% idle by the schedule; "
+	            "%.4g model FLOPs a step, %.3g TFLOP/s per rank\n",
+	         c->device.name, predicted.step_us / 1e6, predicted.compute * 100, c->order.idle * 100, c->model_flops,
+	         c->model_flops / predicted.step_us / c->mesh.world / 1e6);
 }
 
 int command_plan(Comp *c)

@@ -47,6 +47,16 @@ uint64_t rt_gemm_rows(const RtProg *p, const RtInstr *in)
 	return tokens > 0 ? (uint64_t)tokens : 0;
 }
 
+void rt_gemm_bytes(const RtProg *p, const RtInstr *in, uint64_t bytes[3])
+{
+	uint64_t rows = rt_gemm_rows(p, in), heads = in->heads ? (uint64_t)in->heads : 1;
+	uint64_t n = (uint64_t)in->ncol, k = (uint64_t)in->kcol;
+	uint64_t rn = heads * rows * n, rk = heads * rows * k, nk = heads * n * k;
+	bytes[0] = (in->form == 2 ? rn : rk) * rt_dtype_bytes((RtDType)in->adt);
+	bytes[1] = (in->form == 2 ? rk : nk) * rt_dtype_bytes((RtDType)in->bdt);
+	bytes[2] = (in->form == 2 ? nk : rn) * rt_dtype_bytes((RtDType)in->cdt);
+}
+
 static void free_settings(RtSetting *s, int n)
 {
 	for (int i = 0; i < n; i++) {

@@ -257,6 +257,9 @@ RtInstr rt_instr(RtOp op);
 /* rt_gemm_rows - the most rows of a product: all, or those of its slice of tokens. */
 uint64_t rt_gemm_rows(const RtProg *p, const RtInstr *in);
 
+/* rt_gemm_bytes - the bytes of operands a, b and c of a product; d is as large as c. */
+void rt_gemm_bytes(const RtProg *p, const RtInstr *in, uint64_t bytes[3]);
+
 /* As in the text form: "launch", "send" ..; "F", "B", "I", "W". */
 const char *rt_op_name(RtOp op);
 const char *rt_act_name(RtActKind k);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../base/map.h"
+#include "../plan/predict.h"
 
 #define GLMC_VERSION "0.1.0"
 
@@ -84,24 +85,6 @@ static void add_inputs(const BuildDir *b, Text *t)
 	}
 }
 
-/* Bytes that a kernel's arguments have together, with as many routed rows as even load brings. Of an
- * embedding table as many rows are touched as there are tokens. */
-static double kernel_bytes(const RtProg *p, const Kernel *k)
-{
-	RtProg even = *p;
-	const char *text = k->launch.access ? k->launch.access : "";
-	bool table = strncmp(k->template_, "embedding", 9) == 0;
-	double sum = 0, rows = 0;
-	even.rows_max = p->slots_max;
-	for (RtAccess x; rt_access(&text, &x);) {
-		double bytes = (double)rt_access_bytes(&even, &x) * (x.mode == 'a' ? 2 : 1);
-		if (x.rows)
-			rows = bytes > rows ? bytes : rows;
-		sum += table && !x.rows ? 0 : bytes;
-	}
-	return table ? sum + rows * (strcmp(k->template_, "embedding.cuh") == 0 ? 1 : 4) : sum;
-}
-
 static void add_cuda(const BuildDir *b, const Kernel *k, uint32_t i, Text *t)
 {
 	const CudaBinary *c = b->binaries ? &b->binaries[i] : NULL;
@@ -126,7 +109,7 @@ static void add_kernel(const BuildDir *b, uint32_t i, Text *t)
 	         i ? "," : "", k->name, k->name, b->cuda ? "cu" : "c", b->cuda && !b->binaries ? "null" : binary,
 	         k->template_);
 	text_json(t, k->origin);
-	text_add(t, ", \"flops\": %.6g, \"bytes\": %.6g", k->flops, kernel_bytes(b->plans[0].prog, k));
+	text_add(t, ", \"flops\": %.6g, \"bytes\": %.6g", k->flops, predict_bytes(b->plans[0].prog, k));
 	if (b->cuda)
 		add_cuda(b, k, i, t);
 	else

@@ -26,15 +26,13 @@ static void add_launch(Lister *l, int at)
 static void add_gemm(Lister *l, int at)
 {
 	const RtInstr *in = &l->p->instrs[at];
-	uint64_t rows = rt_gemm_rows(l->p, in), heads = in->heads ? (uint64_t)in->heads : 1;
-	uint64_t n = heads * (uint64_t)in->ncol, k = (uint64_t)in->kcol;
-	uint64_t rn = rows * n, rk = rows * heads * k, nk = n * k;
-	add(l, at, 'r', in->arg[0], (in->form == 2 ? rn : rk) * rt_dtype_bytes((RtDType)in->adt));
-	add(l, at, 'r', in->arg[1], (in->form == 2 ? rk : nk) * rt_dtype_bytes((RtDType)in->bdt));
-	uint64_t result = (in->form == 2 ? nk : rn) * rt_dtype_bytes((RtDType)in->cdt);
-	add(l, at, in->acc ? 'a' : 'w', in->arg[2], result);
+	uint64_t bytes[3];
+	rt_gemm_bytes(l->p, in, bytes);
+	add(l, at, 'r', in->arg[0], bytes[0]);
+	add(l, at, 'r', in->arg[1], bytes[1]);
+	add(l, at, in->acc ? 'a' : 'w', in->arg[2], bytes[2]);
 	if (in->narg == 4)
-		add(l, at, 'r', in->arg[3], result);
+		add(l, at, 'r', in->arg[3], bytes[2]);
 }
 
 static void add_exchange(Lister *l, int at)

@@ -7,12 +7,14 @@
 typedef struct Field {
 	const char *name;
 	size_t at;
+	bool optional;
 } Field;
 
+#define FIELD(name, optional) {#name, offsetof(Device, name), optional}
+
 static const Field fields[] = {
-	{"memory_bytes", offsetof(Device, memory_bytes)}, {"reserve_bytes", offsetof(Device, reserve_bytes)},
-	{"flops", offsetof(Device, flops)}, {"link_bytes", offsetof(Device, link_bytes)},
-	{"link_us", offsetof(Device, link_us)},
+	FIELD(memory_bytes, false), FIELD(reserve_bytes, false), FIELD(flops, false), FIELD(memory_rate, true),
+	FIELD(launch_us, true), FIELD(link_bytes, false), FIELD(link_us, false),
 };
 
 static const char *read_line(Device *out, char *line, bool *seen)
@@ -36,7 +38,7 @@ static const char *read_line(Device *out, char *line, bool *seen)
 		seen[i] = true;
 		return NULL;
 	}
-	return "unknown key; a device has memory_bytes, reserve_bytes, flops, link_bytes, link_us";
+	return "unknown key; a device has memory_bytes, reserve_bytes, flops, memory_rate, launch_us, link_bytes, link_us";
 }
 
 bool device_load(Arena *a, Diag *d, Span at, const char *path, Device *out)
@@ -61,7 +63,7 @@ bool device_load(Arena *a, Diag *d, Span at, const char *path, Device *out)
 		}
 	}
 	for (size_t i = 0; i < LEN(fields); i++) {
-		if (seen[i])
+		if (seen[i] || fields[i].optional)
 			continue;
 		diag_error(d, (Span){0}, "%s: `%s` is missing", path, fields[i].name);
 		return false;

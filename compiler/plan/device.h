@@ -5,7 +5,9 @@
  *   memory_bytes   what the device has (80 GB are 80e9)
  *   reserve_bytes  of it, for the context, NCCL and cuBLASLt
  *   flops          multiplications and additions per second that matrix products reach
- *   link_bytes     bytes per second between pipeline ranks
+ *   memory_rate    bytes per second that kernels read and write; without it memory limits none
+ *   launch_us      what the shortest kernel takes, microseconds; without it nothing
+ *   link_bytes     bytes per second that a rank sends
  *   link_us        latency of a transfer, microseconds
  */
 #ifndef GLMC_DEVICE_H
@@ -15,7 +17,7 @@
 
 typedef struct Device {
 	const char *name;
-	double memory_bytes, reserve_bytes, flops, link_bytes, link_us;
+	double memory_bytes, reserve_bytes, flops, memory_rate, launch_us, link_bytes, link_us;
 } Device;
 
 /* device_load - false after diag_error. */

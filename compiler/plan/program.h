@@ -60,6 +60,10 @@ typedef struct RankPlan {
 	int peak_instr;          /* instruction at the peak of activations, -1 none */
 } RankPlan;
 
+/* plan_step - the instruction of a step, without what its place in the program adds: layer, microbatch, arguments,
+ * the number of the kernel. */
+RtInstr plan_step(const Step *s);
+
 /* plan_rank - the program of one pipeline rank. Allocates in `a`. */
 RankPlan plan_rank(Arena *a, const PlanInput *in, int pp_rank);
 

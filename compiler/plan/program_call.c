@@ -107,30 +107,37 @@ static void set_gemm(RtInstr *i, const Gemm *g)
 	i->acc = g->acc;
 }
 
-static void emit_step(Writer *w, const Call *c, const Step *s)
+RtInstr plan_step(const Step *s)
 {
 	static const RtOp op[] = {RT_LAUNCH, RT_COUNTS, RT_ROUNDS, RT_DISPATCH, RT_COLLECT, RT_GEMM};
 	RtInstr i = rt_instr(op[s->kind]);
-	uint64_t *arg = ARENA_ARRAY(w->a, uint64_t, s->narg + 1);
-	i.mb = c->mb;
-	i.stage = c->stage;
-	i.layer = w->in->model->instances[c->instance].layer;
 	i.xch = (int)s->xch;
-	i.kernel = s->kind == STEP_LAUNCH ? (int)s->kernel : -1;
 	i.topk = s->topk;
 	i.experts = (int)s->experts;
 	i.body = (int)s->body;
 	i.per_slot = s->per_slot;
 	i.row_bytes = (uint64_t)s->row_bytes;
+	i.narg = (int)s->narg;
+	i.nint = s->nint;
+	memcpy(i.n, s->n, sizeof i.n);
+	if (s->kind == STEP_GEMM)
+		set_gemm(&i, &s->gemm);
+	return i;
+}
+
+static void emit_step(Writer *w, const Call *c, const Step *s)
+{
+	RtInstr i = plan_step(s);
+	uint64_t *arg = ARENA_ARRAY(w->a, uint64_t, s->narg + 1);
+	i.mb = c->mb;
+	i.stage = c->stage;
+	i.layer = w->in->model->instances[c->instance].layer;
+	i.kernel = s->kind == STEP_LAUNCH ? (int)s->kernel : -1;
 	if (s->kind == STEP_COUNTS && s->balance >= 0)
 		i.bal = w->balance[c->instance][s->balance] - 1;
 	for (uint32_t k = 0; k < s->narg; k++)
 		arg[k] = buf_address(w, c, s->arg[k]) + (s->off ? s->off[k] : 0);
 	prog_set_args(w, &i, arg, (int)s->narg);
-	i.nint = s->nint;
-	memcpy(i.n, s->n, sizeof i.n);
-	if (s->kind == STEP_GEMM)
-		set_gemm(&i, &s->gemm);
 	i.note = note(w, c, s->span);
 	prog_emit(w, i);
 }

@@ -331,16 +331,13 @@ static void walk_launch(Walk *w, int at)
 static void walk_gemm(Walk *w, int at)
 {
 	const RtInstr *in = &w->p->instrs[at];
-	uint64_t rows = rt_gemm_rows(w->p, in);
-	uint64_t n = (uint64_t)in->ncol, k = (uint64_t)in->kcol, heads = in->heads ? (uint64_t)in->heads : 1;
-	uint64_t rk = heads * rows * k, rn = heads * rows * n, nk = heads * n * k;
-	const uint64_t elems[3][3] = {{rk, nk, rn}, {rk, nk, rn}, {rn, rk, nk}};
-	const uint64_t *e = elems[in->form];
-	touch(w, at, 0, 'r', in->arg[0], e[0] * rt_dtype_bytes((RtDType)in->adt));
-	touch(w, at, 1, 'r', in->arg[1], e[1] * rt_dtype_bytes((RtDType)in->bdt));
+	uint64_t bytes[3];
+	rt_gemm_bytes(w->p, in, bytes);
+	touch(w, at, 0, 'r', in->arg[0], bytes[0]);
+	touch(w, at, 1, 'r', in->arg[1], bytes[1]);
 	if (in->narg == 4)
-		touch(w, at, 3, 'r', in->arg[3], e[2] * rt_dtype_bytes((RtDType)in->cdt));
-	touch(w, at, 2, in->acc ? 'a' : 'w', in->arg[2], e[2] * rt_dtype_bytes((RtDType)in->cdt));
+		touch(w, at, 3, 'r', in->arg[3], bytes[2]);
+	touch(w, at, 2, in->acc ? 'a' : 'w', in->arg[2], bytes[2]);
 }
 
 static int loop_topk(const Walk *w, int xch)
