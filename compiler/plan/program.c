@@ -1,7 +1,7 @@
 /* program.c - the instruction list of one optimizer step of one pipeline rank.
  *
- *   zero gradients, all-gather parameters | the actions in the order of the plan | reduce-scatter,
- *   optimizer
+ *   zero gradients, all-gather parameters | the actions in the order of the plan, reduce-scatter behind the last
+ *   that adds to a gradient | optimizer
  */
 #include "program_int.h"
 
@@ -23,12 +23,12 @@ void prog_set_args(Writer *w, RtInstr *i, const uint64_t *arg, int n)
 static void write_compute(Writer *w, const PlanAct *act)
 {
 	bool *mark = ARENA_ARRAY(w->a, bool, w->layout.units.n + 1);
-	if (w->in->shard_gradients && act->kind != PLAN_F) {
-		prog_mark_sums(w, (RtActKind)act->kind, act->stage, mark);
+	RtActKind kind = (RtActKind)act->kind;
+	if (kind != RT_ACT_F) {
+		prog_mark_sums(w, kind, act->stage, mark);
 		prog_open_sums(w, act, mark);
 	}
 	uint32_t first = w->instrs.n;
-	RtActKind kind = (RtActKind)act->kind;
 	if (kind == RT_ACT_F)
 		prog_forward(w, act->stage, act->mb);
 	else
@@ -89,14 +89,7 @@ static void begin_step(Writer *w)
 
 static void end_step(Writer *w)
 {
-	for (uint32_t u = 0; u < w->layout.units.n; u++) {
-		if (!w->layout.units.v[u].trained || w->layout.units.v[u].sharded)
-			continue;
-		RtInstr i = rt_instr(RT_REDUCE);
-		i.unit = (int)u;
-		i.note = arena_printf(w->a, "gradients of %s", w->layout.units.v[u].name);
-		prog_emit(w, i);
-	}
+	prog_end_sums(w);
 	RtInstr i = rt_instr(RT_OPTIMIZER);
 	i.note = arena_strdup(w->a, "normalise, clip, update");
 	prog_emit(w, i);

@@ -32,11 +32,11 @@ typedef struct Saves {
 	int *buf;
 } Saves;
 
-/* What is added up for a sharded unit in one run: from its first backward to its last. */
+/* The gradient of a unit as it is added up. */
 typedef struct Sums {
-	int buf;                 /* dynamic buffer, NO_BUF outside */
-	int left;                /* actions of the run that still add to it */
-	bool reduced;            /* the shard holds sums of an earlier run */
+	int buf;                 /* sharded: dynamic buffer from the first backward of a run to the last, else NO_BUF */
+	int left;                /* actions that still add to it: of the run when it is sharded, else of the step */
+	bool reduced;            /* sharded: in an earlier run */
 } Sums;
 
 typedef struct Writer {
@@ -118,10 +118,11 @@ void prog_backward(Writer *w, RtActKind kind, int stage, int mb);    /* B, I or 
 
 /* program_sums.c */
 void prog_init_sums(Writer *w);
-/* Marks the sharded units that a backward action of the stage adds to. */
+/* Marks the units that a backward action of the stage adds to. */
 void prog_mark_sums(const Writer *w, RtActKind kind, int stage, bool *mark);
 void prog_open_sums(Writer *w, const PlanAct *act, const bool *mark);    /* before the action */
-void prog_close_sums(Writer *w, const bool *mark);                       /* after it */
+void prog_close_sums(Writer *w, const bool *mark);                       /* after it: reduces what nothing adds to any more */
+void prog_end_sums(Writer *w);           /* reduces what nothing added to */
 
 /* program_kernels.c */
 void prog_number_kernels(Writer *w);
