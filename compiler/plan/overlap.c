@@ -171,7 +171,7 @@ static void move_indices(RtProg *p, RankPlan *plan, const Places *to)
 	}
 	for (int i = 0; i < p->nbuf; i++) {
 		p->bufs[i].first = to->at[p->bufs[i].first];
-		p->bufs[i].last = to->at[p->bufs[i].last];
+		p->bufs[i].last = to->end[p->bufs[i].last] - 1; /* a loop that it lives in ends behind its record */
 	}
 	if (plan->peak_instr >= 0)
 		plan->peak_instr = to->at[plan->peak_instr];
