@@ -11,7 +11,7 @@
 #ifndef GLMC_CALL_H
 #define GLMC_CALL_H
 
-enum { GLMC_ARGS = 24, GLMC_INTS = 4, GLMC_MAPS = 4 };
+enum { GLMC_ARGS = 64, GLMC_INTS = 4, GLMC_MAPS = 4 };
 
 typedef struct GlmcEnv {
 	int T;                   /* tokens of this microbatch, all documents */

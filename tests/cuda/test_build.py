@@ -180,19 +180,29 @@ def check_without_nvrtc(b):
     check(os.path.exists(os.path.join(b.work, "sources", "programs", "pp-00.rp")), "programs")
 
 
-def check_rounds(b):
-    """What an exchange reads last lives until its rounds are over: rows of one exchange routed by the next."""
-    with open(os.path.join(b.work, "sizes.json"), "w") as f:
-        json.dump({"n_small": 16, "small_width": 16, "n_large": 16, "large_width": 48}, f)
-    b.run([b.glmc, "check", os.path.join(ROOT, "tests", "models", "two_routed.glm"), "-q", "--recipe",
-           os.path.join(HERE, "small.yaml"), "--config", "sizes.json", "--distributed.ep_size=2"])
+OTHER_MODELS = {
+    # What an exchange reads last lives until its rounds are over: rows of one exchange are routed by the next.
+    "two_routed": {"n_small": 16, "small_width": 16, "n_large": 16, "large_width": 48},
+    # Norms over heads, biases and a rotary embedding: fused, their gradients have 26 arguments.
+    "glm4_moe": {"vocab_size": 112, "hidden_size": 48, "num_hidden_layers": 4, "intermediate_size": 80,
+                 "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 32, "use_qk_norm": True,
+                 "n_routed_experts": 16, "num_experts_per_tok": 3, "n_shared_experts": 2, "moe_intermediate_size": 48},
+}
+
+
+def check_models(b):
+    for name, sizes in OTHER_MODELS.items():
+        with open(os.path.join(b.work, name + ".json"), "w") as f:
+            json.dump(sizes, f)
+        b.run([b.glmc, "check", os.path.join(ROOT, "tests", "models", name + ".glm"), "-q", "--recipe",
+               os.path.join(HERE, "small.yaml"), "--config", name + ".json", "--distributed.ep_size=2"])
 
 
 def small(glmc, work):
     b = Builder(glmc, work, ["--recipe", os.path.join(HERE, "small.yaml"), "--config", os.path.join(HERE, "small.json"),
                              "--distributed.pp_size=2", "--distributed.ep_size=2"])
     check_without_nvrtc(b)
-    check_rounds(b)
+    check_models(b)
     if not has_nvrtc(b):
         return
     compiled, cached = b.build("small")
