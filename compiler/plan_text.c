@@ -168,6 +168,8 @@ int command_plan(Comp *c)
 	Text t = {0};
 	if (!driver_run(c, "verify"))
 		return driver_status(c);
+	if (!c->plans)           /* --stop-after an earlier pass */
+		return ST_OK;
 	(c->opt->json ? plan_json : plan_human)(c, &t);
 	fwrite(t.s, 1, t.n, stdout);
 	text_free(&t);
