@@ -54,6 +54,19 @@ void launch_sh(const BuildDir *b, Text *t)
 	(b->cuda ? launch_cuda : launch_host)(p, t);
 }
 
+/* The folder of the script: given, that of the file, as Slurm knows it, or the one it was submitted in. */
+static void sbatch_folder(Text *t)
+{
+	text_add(t,
+	         "set -eu\n# Slurm runs a copy of this file, so the folder of the build is not that of the copy.\n"
+	         "file=\n[ -z \"${SLURM_JOB_ID:-}\" ] || file=$(scontrol show job \"$SLURM_JOB_ID\" | sed -n 's/^ *Command=//p')\n"
+	         "for dir in \"$(dirname \"$0\")\" \"${file%%%%/launch.sbatch*}\" \"${SLURM_SUBMIT_DIR:-.}\"; do\n"
+	         "\tdir=${GLMC_BUILD:-$dir}\n\t[ ! -x \"$dir/rank-000\" ] || break\ndone\n"
+	         "if [ ! -x \"$dir/rank-000\" ]; then\n"
+	         "\techo 'launch.sbatch: no rank-000 is found: cd to the build folder and submit it there, or set GLMC_BUILD' >&2\n"
+	         "\texit 2\nfi\ndir=$(cd \"$dir\" && pwd)\n");
+}
+
 void launch_sbatch(const BuildDir *b, Text *t)
 {
 	const RtProg *p = b->plans[0].prog;
@@ -61,13 +74,14 @@ void launch_sbatch(const BuildDir *b, Text *t)
 	text_add(t, "#!/bin/bash\n#SBATCH --job-name=%s\n#SBATCH --ntasks=%d\n", p->model, p->world);
 	if (b->cuda)
 		text_add(t, "#SBATCH --ntasks-per-node=%d\n#SBATCH --gpus-per-node=%d\n"
-		            "# One task per GPU; set the numbers above for your machine.\nset -eu\n"
-		            "export MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)\n"
-		            "export MASTER_PORT=\"${MASTER_PORT:-29500}\"\n", per_node, per_node);
+		            "# One task per GPU; set the numbers above for your machine.\n", per_node, per_node);
 	else
-		text_add(t, "# Set --nodes and --ntasks-per-node for your machine.\nset -eu\n");
+		text_add(t, "# Set --nodes and --ntasks-per-node for your machine.\n");
+	sbatch_folder(t);
+	if (b->cuda)
+		text_add(t, "export MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)\n"
+		            "export MASTER_PORT=\"${MASTER_PORT:-29500}\"\n");
 	text_add(t,
-	         "dir=$(cd \"$(dirname \"$0\")\" && pwd)\n"
 	         "srun %sbash -c 'exec \"$0/rank-$(printf %%03d \"$SLURM_PROCID\")\" \"$@\"' \"$dir\" \"$@\"\n",
 	         b->cuda ? "" : "--mpi=pmix ");
 }

@@ -97,6 +97,33 @@ def check_inspect(b, out, m):
     check("HGMMA" in text or "SASS needs a disassembler" in text, "SASS, or where to get it")
 
 
+def write_script(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+
+
+def check_sbatch(b, out):
+    """launch.sbatch finds its folder where Slurm runs a copy of it."""
+    folder, stubs, spool = (os.path.join(b.work, name) for name in (out, "stubs", "spool"))
+    copy = os.path.join(spool, "slurm_script")
+    write_script(os.path.join(stubs, "srun"), 'echo "$MASTER_ADDR $4 $5"\n')
+    write_script(os.path.join(stubs, "scontrol"), '[ "$2" = hostnames ] && echo node7 || echo "   Command=$SUBMITTED"\n')
+    os.makedirs(spool)
+    shutil.copy(os.path.join(folder, "launch.sbatch"), copy)
+    job = {"PATH": stubs + ":" + os.environ["PATH"], "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[7-8]",
+           "SUBMITTED": "(null)"}
+    wanted = f"node7 {folder} --info\n"
+    for submitted in ({"SUBMITTED": f"{folder}/launch.sbatch --info"}, {"SLURM_SUBMIT_DIR": folder}, {"GLMC_BUILD": out}):
+        text = b.run(["bash", copy, "--info"], **{**job, **submitted})
+        check(text == wanted, f"{submitted}: {text}")
+    check(b.run(["bash", os.path.join(folder, "launch.sbatch"), "--info"], **job) == wanted, "beside its ranks")
+    check("set GLMC_BUILD" in b.run(["bash", copy], 2, **job), "the folder is nowhere")
+    check("set GLMC_BUILD" in b.run(["bash", copy], 2, **{**job, "SLURM_SUBMIT_DIR": folder, "GLMC_BUILD": "/nowhere"}),
+          "a wrong GLMC_BUILD")
+
+
 def check_edited(b, out, m):
     """An edited source is compiled in place of the generated one; others are refused."""
     name = next(k["name"] for k in m["kernels"] if k["name"].startswith("row_silu"))
@@ -209,6 +236,7 @@ def small(glmc, work):
     check(compiled > 0 and cached == 0, "a cold cache")
     m = check_folder(b, "small")
     check_rank(b, "small", m)
+    check_sbatch(b, "small")
     check_inspect(b, "small", m)
     check_edited(b, "small", m)
     check_tuned(b, "small")
