@@ -27,7 +27,7 @@ typedef enum RtCommGroup {
 } RtCommGroup;
 
 /* rt_comm_rank - this process's rank and the number of ranks, from the launcher's environment,
- * before anything is set up. False with a message when sources disagree. */
+ * before anything is set up. False with a message when sources disagree or name a rank that cannot be. */
 int rt_comm_rank(int *rank, int *world, char err[200]);
 
 /* rt_comm_check - looks for what communication needs on this machine, before anything is read. False

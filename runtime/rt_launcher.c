@@ -11,20 +11,30 @@
 
 typedef struct Source {
 	const char *name, *rank, *world, *needs;
+	const char *starter;     /* what sets these variables */
 } Source;
 
 static const Source sources[] = {
-	{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL},
-	{"PMI", "PMI_RANK", "PMI_SIZE", NULL},
-	{"torchrun", "RANK", "WORLD_SIZE", "MASTER_ADDR"},
-	{"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID"},
+	{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL, "mpirun"},
+	{"PMI", "PMI_RANK", "PMI_SIZE", NULL, "mpiexec"},
+	{"torchrun", "RANK", "WORLD_SIZE", "MASTER_ADDR", "torchrun"},
+	{"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID", "srun"},
 };
+
+enum { SOURCES = sizeof sources / sizeof *sources };
+
+/* An empty variable is none. */
+static const char *variable(const char *name)
+{
+	const char *s = getenv(name);
+	return s && *s ? s : NULL;
+}
 
 static int number(const char *name, int *x)
 {
-	const char *s = getenv(name);
+	const char *s = variable(name);
 	char *end;
-	if (!s || !*s)
+	if (!s)
 		return 0;
 	long v = strtol(s, &end, 10);
 	*x = (int)v;
@@ -34,12 +44,18 @@ static int number(const char *name, int *x)
 /* A variable that is set, but to no number. */
 static int spoilt(const char *name, char err[200])
 {
-	const char *s = getenv(name);
+	const char *s = variable(name);
 	int x;
-	if (!s || !*s || number(name, &x))
+	if (!s || number(name, &x))
 		return 0;
 	snprintf(err, 200, "the environment variable %s is no number of a rank: `%.80s`", name, s);
 	return 1;
+}
+
+/* The first variable that a source lacks, NULL when it has all. */
+static const char *lacks(const Source *s)
+{
+	return !variable(s->rank) ? s->rank : !variable(s->world) ? s->world : s->needs && !variable(s->needs) ? s->needs : NULL;
 }
 
 int rt_comm_rank(int *rank, int *world, char err[200])
@@ -47,15 +63,19 @@ int rt_comm_rank(int *rank, int *world, char err[200])
 	const Source *found = NULL;
 	*rank = 0;
 	*world = 1;
-	for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+	for (size_t i = 0; i < SOURCES; i++) {
 		const Source *s = &sources[i];
 		int r, w;
-		if (s->needs && !getenv(s->needs))
+		if (lacks(s))
 			continue;
 		if (spoilt(s->rank, err) || spoilt(s->world, err))
 			return 0;
-		if (!number(s->rank, &r) || !number(s->world, &w))
-			continue;
+		number(s->rank, &r);
+		number(s->world, &w);
+		if (r >= w) {
+			snprintf(err, 200, "%s says rank %d of %d: ranks are numbered from 0, so there is none", s->name, r, w);
+			return 0;
+		}
 		if (found && (r != *rank || w != *world)) {
 			snprintf(err, 200, "%s says rank %d of %d, but %s says rank %d of %d", found->name, *rank,
 			         *world, s->name, r, w);
@@ -66,6 +86,19 @@ int rt_comm_rank(int *rank, int *world, char err[200])
 		*world = w;
 	}
 	return 1;
+}
+
+void rt_launcher_unused(char *notes, size_t size)
+{
+	size_t n = 0;
+	*notes = 0;
+	for (size_t i = 0; i < SOURCES && n < size; i++) {
+		const Source *s = &sources[i];
+		const char *missing = lacks(s);
+		if (missing && (variable(s->rank) || variable(s->world)))
+			n += (size_t)snprintf(notes + n, size - n, "note: %s and %s are not used: %s, which %s sets, is missing\n",
+			                      s->rank, s->world, missing, s->starter);
+	}
 }
 
 int rt_local_rank(int rank)
@@ -81,7 +114,7 @@ int rt_local_rank(int rank)
 
 /* ---- where rank 0 is ---- */
 
-enum { PORT_BASE = 20000, PORTS = 20000 };
+enum { PORT_BASE = 20000, PORTS = 20000, MOST_PORT = 65535 };
 
 /* A port that all ranks of a job compute alike, and other jobs most likely not. */
 static int port_of(const char *job, const char *part)
@@ -107,15 +140,21 @@ static void first_host(const char *list, char host[256])
 	}
 }
 
+static int is_port(const char *s, int *port)
+{
+	char *end;
+	long v = strtol(s, &end, 10);
+	*port = (int)v;
+	return *end == 0 && v > 0 && v <= MOST_PORT;
+}
+
 static int from_colon(const char *given, char host[256], int *port)
 {
 	const char *colon = strrchr(given, ':');
-	char *end;
 	if (!colon || colon == given || colon - given > 255)
 		return 0;
 	snprintf(host, 256, "%.*s", (int)(colon - given), given);
-	*port = (int)strtol(colon + 1, &end, 10);
-	return *end == 0 && *port > 0 && *port < 65536;
+	return is_port(colon + 1, port);
 }
 
 static int all_here(int world)
@@ -134,23 +173,35 @@ static const char *or_empty(const char *name)
 	return s ? s : "";
 }
 
+int rt_launcher_check(char *err, size_t size)
+{
+	const char *own = variable("GLMC_MASTER"), *given = variable("MASTER_ADDR") ? variable("MASTER_PORT") : NULL;
+	char host[256];
+	int port;
+	if (own && !from_colon(own, host, &port))
+		snprintf(err, size, "GLMC_MASTER is `%.80s`, expected HOST:PORT", own);
+	else if (!own && given && !(is_port(given, &port) && port < MOST_PORT))
+		snprintf(err, size, "MASTER_PORT is `%.80s`, expected a number from 1 to %d", given, MOST_PORT - 1);
+	else
+		return 1;
+	return 0;
+}
+
 int rt_launcher_address(int world, char host[256], int *port, char *err, size_t size)
 {
-	const char *own = getenv("GLMC_MASTER"), *master = getenv("MASTER_ADDR"), *nodes = getenv("SLURM_STEP_NODELIST");
+	const char *own = variable("GLMC_MASTER"), *master = variable("MASTER_ADDR"), *nodes = variable("SLURM_STEP_NODELIST");
 	char parent[32];
-	if (own && from_colon(own, host, port))
-		return 1;
-	if (own) {
-		snprintf(err, size, "GLMC_MASTER is %s, expected HOST:PORT", own);
+	if (!rt_launcher_check(err, size))
 		return 0;
-	}
+	if (own)
+		return from_colon(own, host, port);
 	if (master && number("MASTER_PORT", port)) {
 		snprintf(host, 256, "%s", master);
 		++*port;             /* torchrun's own store has the port itself */
 		return 1;
 	}
-	nodes = nodes ? nodes : getenv("SLURM_JOB_NODELIST");
-	if (nodes && getenv("SLURM_STEP_ID")) {
+	nodes = nodes ? nodes : variable("SLURM_JOB_NODELIST");
+	if (nodes && variable("SLURM_STEP_ID")) {
 		first_host(nodes, host);
 		*port = port_of(or_empty("SLURM_JOB_ID"), or_empty("SLURM_STEP_ID"));
 		return 1;

@@ -10,6 +10,7 @@
 
 #include "rt_choice.h"
 #include "rt_keys.h"
+#include "rt_launcher.h"
 #include "rt_lr.h"
 #include "rt_message.h"
 #include "rt_trailer.h"
@@ -169,16 +170,17 @@ static void read_program(Rt *rt)
 
 static void check_world(Rt *rt)
 {
-	char err[200];
+	char err[200], notes[600];
 	int world;
 	const RtProg *p = rt->p;
-	if (!rt_comm_rank(&rt->rank, &world, err)) {
+	if (!rt_comm_rank(&rt->rank, &world, err) || (p->world > 1 && !rt_launcher_check(err, sizeof err))) {
 		rt_say(RT_NO_RANK, "%s", err);
 		exit(RT_EUSAGE);
 	}
 	if (world != p->world) {
+		rt_launcher_unused(notes, sizeof notes);
 		rt_say(rt->rank, "started as one of %d ranks, the program is for %d\n"
-		                 "help: launch.sh or `glmc run` start the right number", world, p->world);
+		                 "%shelp: launch.sh or `glmc run` start the right number", world, p->world, notes);
 		exit(RT_EUSAGE);
 	}
 	if (rt->rank / p->dp != p->pp_rank) {

@@ -187,6 +187,9 @@ int main(void)
 	check_address("GLMC_MASTER=node7:123", "node7", 123);
 	check_address("GLMC_MASTER=node7", NULL, 0);
 	check_address("MASTER_ADDR=a MASTER_PORT=29500", "a", 29501);
+	check_address("MASTER_ADDR=a MASTER_PORT=65535", NULL, 0);
+	check_address("MASTER_ADDR=a MASTER_PORT=x", NULL, 0);
+	check_address("MASTER_ADDR= MASTER_PORT=29500", NULL, 0);
 	check_address("SLURM_STEP_ID=0 SLURM_JOB_ID=7 SLURM_STEP_NODELIST=node[07,09-12],x", "node07", 0);
 	check_address("SLURM_STEP_ID=0 SLURM_JOB_ID=7 SLURM_JOB_NODELIST=login,node[1-2]", "login", 0);
 	check_address("SLURM_JOB_ID=7 SLURM_JOB_NODELIST=login", NULL, 0);

@@ -1,0 +1,1 @@
+SLURM_PROCID=0 SLURM_NTASKS=4 {four}/build/rank-000

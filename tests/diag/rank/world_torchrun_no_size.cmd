@@ -1,0 +1,1 @@
+RANK=abc MASTER_ADDR=localhost {four}/build/rank-000
