@@ -55,7 +55,11 @@ static int spoilt(const char *name, char err[200])
 /* The first variable that a source lacks, NULL when it has all. */
 static const char *lacks(const Source *s)
 {
-	return !variable(s->rank) ? s->rank : !variable(s->world) ? s->world : s->needs && !variable(s->needs) ? s->needs : NULL;
+	if (!variable(s->rank))
+		return s->rank;
+	if (!variable(s->world))
+		return s->world;
+	return s->needs && !variable(s->needs) ? s->needs : NULL;
 }
 
 int rt_comm_rank(int *rank, int *world, char err[200])
@@ -189,7 +193,8 @@ int rt_launcher_check(char *err, size_t size)
 
 int rt_launcher_address(int world, char host[256], int *port, char *err, size_t size)
 {
-	const char *own = variable("GLMC_MASTER"), *master = variable("MASTER_ADDR"), *nodes = variable("SLURM_STEP_NODELIST");
+	const char *own = variable("GLMC_MASTER"), *master = variable("MASTER_ADDR");
+	const char *nodes = variable("SLURM_STEP_NODELIST");
 	char parent[32];
 	if (!rt_launcher_check(err, size))
 		return 0;

@@ -7,8 +7,8 @@
 /* rt_local_rank - this rank's number on its machine; its rank when the launcher does not say. */
 int rt_local_rank(int rank);
 
-/* rt_launcher_unused - a line "note: ..." for every launcher of which some variables are set, but not all that rank and
- * world are taken from; "" when there is none. Such variables are left behind by others: a shell of sbatch has Slurm's. */
+/* rt_launcher_unused - a line "note: ..." for every launcher of which some variables are set, but not all that rank
+ * and world need; "" when there is none. Some are set where nothing was launched: a shell of sbatch has Slurm's. */
 void rt_launcher_unused(char *notes, size_t size);
 
 /* rt_launcher_check - false with a message when GLMC_MASTER or MASTER_PORT can be no address. */

@@ -59,11 +59,12 @@ static void sbatch_folder(Text *t)
 {
 	text_add(t,
 	         "set -eu\n# Slurm runs a copy of this file, so the folder of the build is not that of the copy.\n"
-	         "file=\n[ -z \"${SLURM_JOB_ID:-}\" ] || file=$(scontrol show job \"$SLURM_JOB_ID\" | sed -n 's/^ *Command=//p')\n"
+	         "file=\n[ -z \"${SLURM_JOB_ID:-}\" ] ||\n"
+	         "\tfile=$(scontrol show job \"$SLURM_JOB_ID\" | sed -n 's/^ *Command=//p')\n"
 	         "for dir in \"$(dirname \"$0\")\" \"${file%%%%/launch.sbatch*}\" \"${SLURM_SUBMIT_DIR:-.}\"; do\n"
 	         "\tdir=${GLMC_BUILD:-$dir}\n\t[ ! -x \"$dir/rank-000\" ] || break\ndone\n"
 	         "if [ ! -x \"$dir/rank-000\" ]; then\n"
-	         "\techo 'launch.sbatch: no rank-000 is found: cd to the build folder and submit it there, or set GLMC_BUILD' >&2\n"
+	         "\techo 'launch.sbatch: there is no rank-000: submit it from the build folder, or set GLMC_BUILD' >&2\n"
 	         "\texit 2\nfi\ndir=$(cd \"$dir\" && pwd)\n");
 }
 

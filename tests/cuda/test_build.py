@@ -109,13 +109,13 @@ def check_sbatch(b, out):
     folder, stubs, spool = (os.path.join(b.work, name) for name in (out, "stubs", "spool"))
     copy = os.path.join(spool, "slurm_script")
     write_script(os.path.join(stubs, "srun"), 'echo "$MASTER_ADDR $4 $5"\n')
-    write_script(os.path.join(stubs, "scontrol"), '[ "$2" = hostnames ] && echo node7 || echo "   Command=$SUBMITTED"\n')
+    write_script(os.path.join(stubs, "scontrol"), '[ "$2" = hostnames ] && echo node7 || echo " Command=$SUBMITTED"\n')
     os.makedirs(spool)
     shutil.copy(os.path.join(folder, "launch.sbatch"), copy)
     job = {"PATH": stubs + ":" + os.environ["PATH"], "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[7-8]",
            "SUBMITTED": "(null)"}
     wanted = f"node7 {folder} --info\n"
-    for submitted in ({"SUBMITTED": f"{folder}/launch.sbatch --info"}, {"SLURM_SUBMIT_DIR": folder}, {"GLMC_BUILD": out}):
+    for submitted in ({"SUBMITTED": f"{folder}/launch.sbatch -i"}, {"SLURM_SUBMIT_DIR": folder}, {"GLMC_BUILD": out}):
         text = b.run(["bash", copy, "--info"], **{**job, **submitted})
         check(text == wanted, f"{submitted}: {text}")
     check(b.run(["bash", os.path.join(folder, "launch.sbatch"), "--info"], **job) == wanted, "beside its ranks")
