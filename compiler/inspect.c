@@ -2,9 +2,11 @@
  *
  * Without KERNEL: registers, shared memory, FLOPs, bytes and the least time that a launch for the
  * largest microbatch takes on H100 and H200: the longer of FLOPs over 989e12 per second and bytes over
- * 3.35e12 and 4.8e12. Under the kernels the products that cuBLASLt carries out. With KERNEL: source, these
- * numbers, PTX, and SASS where a disassembler is at hand; of the host target the source.
+ * 3.35e12 and 4.8e12. "-" is what is not known; the runtime's own kernels work on what they are given at each launch.
+ * Under the kernels the products that cuBLASLt carries out. With KERNEL: source, these numbers, PTX, and SASS where a
+ * disassembler is at hand; of the host target the source.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,12 @@ typedef struct Entry {
 	int tiles;
 } Entry;
 
+/* NAN for null: not known, or different at every launch. */
+static double number_member(Arena *a, const char *value, size_t n)
+{
+	return value[0] == 'n' ? (double)NAN : strtod(arena_strndup(a, value, n), NULL);
+}
+
 /* The value of a text member, copied; "" when it is something else. */
 static const char *text_member(Arena *a, const char *value, size_t n)
 {
@@ -45,7 +53,7 @@ static void set_member(Arena *a, Entry *e, const char *key, const char *value, s
 			*texts[i].to = text_member(a, value, n);
 	for (size_t i = 0; i < LEN(numbers); i++)
 		if (strcmp(key, numbers[i].key) == 0)
-			*numbers[i].to = strtod(arena_strndup(a, value, n), NULL);
+			*numbers[i].to = number_member(a, value, n);
 }
 
 static bool read_tiles(Arena *a, RtScan *s, Entry *e)
@@ -93,14 +101,27 @@ static double least_us(const Entry *e, double bytes_per_s)
 	return 1e6 * (compute > memory ? compute : memory);
 }
 
+static void print_number(double x, int width, int digits)
+{
+	if (isnan(x))
+		printf(" %*s", width, "-");
+	else
+		printf(" %*.*f", width, digits, x);
+}
+
 static void print_times(const Entry *e)
 {
-	printf(" %9.2f %9.2f %9.1f %9.1f", e->flops / 1e9, e->bytes / 1e6, least_us(e, h100_bytes), least_us(e, h200_bytes));
+	print_number(e->flops / 1e9, 9, 2);
+	print_number(e->bytes / 1e6, 9, 2);
+	print_number(least_us(e, h100_bytes), 9, 1);
+	print_number(least_us(e, h200_bytes), 9, 1);
 }
 
 static void print_kernel(const Entry *e)
 {
-	printf("%-48s %5.0f %8.0f", e->name, e->registers, e->shared);
+	printf("%-48s", e->name);
+	print_number(e->registers, 5, 0);
+	print_number(e->shared, 8, 0);
 	print_times(e);
 	printf("  %-22s %s\n", e->template_, e->origin);
 }

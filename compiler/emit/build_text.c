@@ -123,8 +123,11 @@ static void add_kernel(const BuildDir *b, uint32_t i, Text *t)
 	text_add(t, "%s\n {\"name\": \"%s\", \"source\": \"kernels/%s.%s\", \"binary\": %s, \"template\": \"%s\", \"origin\": ",
 	         i ? "," : "", k->name, k->name, b->cuda ? "cu" : "c", b->cuda && !b->binaries ? "null" : binary,
 	         k->template_);
-	text_json(t, k->origin);
-	text_add(t, ", \"flops\": %.6g, \"bytes\": %.6g", k->flops, predict_bytes(b->plans[0].prog, k));
+	text_json(t, *k->origin ? k->origin : "the runtime");
+	if (k->launch.access)
+		text_add(t, ", \"flops\": %.6g, \"bytes\": %.6g", k->flops, predict_bytes(b->plans[0].prog, k));
+	else             /* a launch has the size that the runtime gives it */
+		text_add(t, ", \"flops\": null, \"bytes\": null");
 	if (b->cuda)
 		add_cuda(b, k, i, t);
 	else

@@ -90,6 +90,8 @@ def check_inspect(b, out, m):
         line = next((l for l in text.splitlines() if l.startswith(k["name"] + " ")), None)
         check(line and float(line.split()[1]) == k["registers"], f"inspect does not list {k['name']}")
     check("cuBLASLt" in text, "inspect lists no product")
+    for name in ("adam", "sumsq", "slots", "rows"):
+        check(re.search(rf"\n{name}_\w+ +\d+ +\d+ +- +- +- +- +{name}\.cuh +the runtime\n", text), f"the kernel {name}")
     name = next(k["name"] for k in m["kernels"] if k["template"] == "attention.cuh")
     text = b.run([b.glmc, "inspect", out, name])
     check('#include "attention.cuh"' in text and ".visible .entry" in text, "source and PTX of a kernel")

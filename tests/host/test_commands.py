@@ -86,6 +86,9 @@ def main():
     name = manifest["kernels"][0]["name"]
     if any(k["name"] not in listed for k in manifest["kernels"]):
         raise Failure("inspect does not list every kernel")
+    adam = next(line for line in listed.splitlines() if line.startswith("adam"))
+    if not re.search(r" - +- +- +- +adam\.h +the runtime$", adam):
+        raise Failure(f"inspect gives a kernel of the runtime a size: {adam}")
     if name not in run([glmc, "inspect", "build", name], work).stdout:
         raise Failure("inspect KERNEL does not show its source")
     run([glmc, "inspect", "build", "nothing"], work, expect=1)
