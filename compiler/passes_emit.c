@@ -123,7 +123,8 @@ bool pass_write(Comp *c)
 {
 	BuildDir b = {.a = c->arena, .d = c->diag, .kernels = &c->kernels, .objects = c->objects, .plans = c->plans,
 	              .inputs = c->inputs.v, .ninputs = c->inputs.n, .status = &c->status, .cuda = c->cuda,
-	              .binaries = c->binaries, .argc = c->opt->argc, .argv = c->opt->argv};
+	              .binaries = c->binaries, .argc = c->opt->argc, .argv = c->opt->argv,
+	              .folder = path_current(c->arena)};
 	b.dir = output_dir(c);
 	b.image = !c->cuda ? host_cc_image(&c->cc, &c->kernels, c->objects) : c->binaries ? c->install.rank_cuda : NULL;
 	if (!b.image && !c->cuda)

@@ -2,13 +2,15 @@
  * interpreter expects: for the cuda target a C++ test that runs on the CPU shim and on a GPU, for the host target a C
  * test.
  *
- * The passes run again from the inputs that the manifest names. A step of a function is an operator's, or
- * that of a cluster of row code; other kernels that share working memory with it belong to the test.
+ * The passes run again from the inputs that the manifest names, in the folder where the build was started. A step of a
+ * function is an operator's, or that of a cluster of row code; other kernels that share working memory with it belong
+ * to the test.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../runtime/rt_scan.h"
 #include "base/file.h"
@@ -32,23 +34,25 @@ bool repro_failed(const Repro *r, const char *fmt, ...)
 
 /* ---- what the manifest says about the build ---- */
 
-typedef struct Words {
-	VEC(char *) v;
-} Words;
+/* The command line and the folder it was given in. */
+typedef struct Start {
+	VEC(char *) words;
+	char folder[4096];       /* "": not recorded */
+} Start;
 
-static bool read_words(Arena *a, RtScan *s, Words *w)
+static bool read_words(Arena *a, RtScan *s, Start *start)
 {
 	const char *value;
 	size_t n;
 	for (bool more = rt_scan_open(s, '['); more; more = rt_scan_next(s, ']')) {
 		if (!rt_scan_value(s, &value, &n) || n < 2)
 			return false;
-		vec_push(a, &w->v, arena_strndup(a, value + 1, n - 2));
+		vec_push(a, &start->words, arena_strndup(a, value + 1, n - 2));
 	}
 	return !s->error;
 }
 
-static bool read_arguments(Arena *a, const char *dir, Words *w)
+static bool read_start(Arena *a, const char *dir, Start *start)
 {
 	size_t n = 0;
 	char key[64];
@@ -61,10 +65,13 @@ static bool read_arguments(Arena *a, const char *dir, Words *w)
 	for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
 		if (!rt_scan_key(&s, key, sizeof key))
 			break;
-		if (!(strcmp(key, "arguments") == 0 ? read_words(a, &s, w) : rt_scan_skip(&s)))
+		bool ok = strcmp(key, "arguments") == 0 ? read_words(a, &s, start)
+		          : strcmp(key, "folder") == 0  ? rt_scan_string(&s, start->folder, sizeof start->folder)
+		                                        : rt_scan_skip(&s);
+		if (!ok)
 			break;
 	}
-	if (!s.error && w->v.n)
+	if (!s.error && start->words.n)
 		return true;
 	fprintf(stderr, "glmc: error: %s/manifest.json does not say how it was built\n", dir);
 	return false;
@@ -107,7 +114,8 @@ static bool take_steps(Repro *r, uint32_t at)
 			for (uint32_t k = 0; k < s->narg; k++)
 				r->buf[s->arg[k]] = true;
 			if (s->kind != STEP_LAUNCH)
-				return repro_failed(r, "its operator needs products of cuBLASLt between its kernels, it cannot run alone");
+				return repro_failed(r, "it shares working memory with %s, it cannot run alone",
+				                    s->kind == STEP_GEMM ? "a product of cuBLASLt" : "an exchange between ranks");
 		}
 	}
 	return true;
@@ -185,18 +193,31 @@ static bool evaluate(Repro *r)
 	return true;
 }
 
+/* Reads the build's inputs from where it was started. */
+static bool read_inputs(Repro *r, const Start *start)
+{
+	if (*start->folder && chdir(start->folder) != 0)
+		fprintf(stderr, "glmc: error: cannot go to %s: %s\n", start->folder, strerror(errno));
+	else if (driver_read(r->c))
+		return true;
+	fprintf(stderr, "help: a test is made from the inputs of %s, as they were when it was built in %s: bring them "
+	                "back, or build again\n", r->dir, *start->folder ? start->folder : "this folder");
+	return false;
+}
+
 int command_repro(Arena *a, const Options *o)
 {
-	Words w = {.v = {0}};
+	Start start = {.folder = ""};
 	Options build;
-	const char *dir = o->operands.v[0], *kernel = o->operands.v[1];
-	if (!read_arguments(a, dir, &w) || !options_parse(a, &build, (int)w.v.n, w.v.v))
+	const char *dir = o->operands.v[0], *kernel = o->operands.v[1], *here = path_current(a);
+	const char *out = o->out ? o->out : arena_printf(a, "repro.%s", kernel);
+	if (!read_start(a, dir, &start) || !options_parse(a, &build, (int)start.words.n, start.words.v))
 		return ST_INPUT;
 	build.quiet = true;
 	build.time = false;
-	Repro r = {.a = a, .c = comp_new(a, &build), .kernel = kernel, .dir = dir, .state = 1,
-	           .out = o->out ? o->out : arena_printf(a, "repro.%s", kernel)};
-	if (!driver_read(r.c) || !driver_run(r.c, "fuse"))
+	Repro r = {.a = a, .c = comp_new(a, &build), .kernel = kernel, .dir = path_join(a, here, dir), .state = 1,
+	           .out = path_join(a, here, out)};
+	if (!read_inputs(&r, &start) || !driver_run(r.c, "fuse"))
 		return driver_status(r.c);
 	repro_make_documents(&r);
 	if (!find_step(&r) || !sort_buffers(&r) || !evaluate(&r))
@@ -207,6 +228,6 @@ int command_repro(Arena *a, const Options *o)
 	}
 	if (!repro_write_test(&r, r.c->cuda ? &repro_cuda : &repro_host))
 		return ST_INPUT;
-	printf("%s: run %s/run.sh\n", kernel, r.out);
+	printf("%s: run %s/run.sh\n", kernel, out);
 	return ST_OK;
 }

@@ -88,6 +88,12 @@ bool file_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+char *path_current(Arena *a)
+{
+	char path[4096];
+	return arena_strdup(a, getcwd(path, sizeof path) ? path : "");
+}
+
 char *path_join(Arena *a, const char *dir, const char *name)
 {
 	if (name[0] == '/' || !*dir || strcmp(dir, ".") == 0)

@@ -18,6 +18,9 @@ bool file_make_dirs(const char *path);
 
 bool file_exists(const char *path);
 
+/* path_current - the folder that relative paths begin at; "" when it is not known. */
+char *path_current(Arena *a);
+
 /* path_join, path_dir - plain text operations, results in the arena. */
 char *path_join(Arena *a, const char *dir, const char *name);
 char *path_dir(Arena *a, const char *path);

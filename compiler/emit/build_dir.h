@@ -22,6 +22,7 @@ typedef struct BuildDir {
 	const char *plan;        /* plan.json */
 	int argc;                /* the command line */
 	char **argv;
+	const char *folder;      /* where it was given: relative paths begin there */
 	const BuildInput *inputs;
 	uint32_t ninputs;
 	int *status;             /* exit status of a failure: 7 when the disk is full */

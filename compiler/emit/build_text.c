@@ -173,7 +173,9 @@ void manifest_json(const BuildDir *b, Text *t)
 		text_add(t, i ? ", " : "");
 		text_json(t, b->argv[i]);
 	}
-	text_add(t, "],\n\"inputs\": [");
+	text_add(t, "],\n\"folder\": ");
+	text_json(t, b->folder);
+	text_add(t, ",\n\"inputs\": [");
 	add_inputs(b, t);
 	text_add(t, "],\n\"kernels\": [");
 	for (uint32_t i = 0; i < b->kernels->kernels.n; i++)

@@ -192,6 +192,8 @@ def check_repro(b, out, m):
     name = next(k["name"] for k in m["kernels"] if k["name"].startswith("adam"))
     check(name in b.run([b.glmc, "repro", out, name], 1), "a kernel of the runtime")
     check("no_such" in b.run([b.glmc, "repro", out, "no_such"], 1), "a kernel that is not there")
+    name = next(k["name"] for k in m["kernels"] if k["name"].startswith("loss_sum"))
+    check("shares working memory with a product" in b.run([b.glmc, "repro", out, name], 1), "a kernel behind a product")
 
 
 def has_nvrtc(b):

@@ -61,6 +61,14 @@ def check_repro(glmc, work, manifest):
     if "expected" not in run([os.path.join(work, "alone-" + prefix, "run.sh")], work, expect=1).stderr:
         raise Failure("a wrong kernel is not told from a right one")
     run([glmc, "repro", "build", "no_such"], work, expect=1)
+    other = os.path.join(work, "other")
+    os.makedirs(other)
+    run([glmc, "repro", "../build", name, "-o", "alone"], other)
+    run([os.path.join(other, "alone", "run.sh")], other)
+    os.rename(os.path.join(work, "recipe.yaml"), os.path.join(work, "gone.yaml"))
+    if "bring them back, or build again" not in run([glmc, "repro", "build", name], work, expect=1).stderr:
+        raise Failure("repro does not say how to go on without the recipe")
+    os.rename(os.path.join(work, "gone.yaml"), os.path.join(work, "recipe.yaml"))
     adam = next(n for n in names if n.startswith("adam"))
     run([glmc, "repro", "build", adam], work, expect=1)
 
