@@ -144,7 +144,7 @@ static void open_replay(Rt *rt, RtChoice *c, const char *path)
 		read_file(rt, c, f, name);
 		fclose(f);
 	}
-	if (!c->n)
+	if (!c->n && widest(rt->p))
 		rt_fail(rt, RT_EDATA, "%s.000 and so on hold no selections for data-parallel rank %d", path, rt->q);
 	qsort(c->list, c->n, sizeof *c->list, by_head);
 }

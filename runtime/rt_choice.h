@@ -12,7 +12,7 @@
 #include "rt_int.h"
 
 /* rt_choice_new - opens what `record` and `replay` name (NULL: not asked for); ends the run with status 4 when
- * there is nothing to replay. NULL when neither is asked for. */
+ * the program makes choices and there is nothing to replay. NULL when neither is asked for. */
 RtChoice *rt_choice_new(Rt *rt, const char *record, const char *replay);
 
 /* rt_choice_made - after launch `in` of a kernel that chooses. */

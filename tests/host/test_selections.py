@@ -9,7 +9,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
-from case import Case, Failure  # noqa: E402
+from case import ROOT, Case, Failure, Job, recipe_text  # noqa: E402
 
 STEPS = 2
 
@@ -33,6 +33,18 @@ def other_experts(path):
         f.write(data)
 
 
+def check_without_choices():
+    """A model that chooses nothing takes back its own recording, which holds nothing."""
+    models = os.path.join(ROOT, "tests", "models")
+    job = Job("llama", sys.argv[1], os.path.join(sys.argv[2], "llama"), os.path.join(models, "llama.glm"),
+              os.path.join(models, "golden", "llama", "config.json"))
+    job.write_rows([[{"input_ids": [1, 2, 3, 4], "labels": [2, 3, 4, -100]}] * 2])
+    job.build(None, text=recipe_text(dict(gbs=2, lbs=2)).replace("from_pretrained", "from_config"))
+    recorded = losses(job, "--record-selections", "chosen")
+    if losses(job, "--replay-selections", "chosen") != recorded:
+        raise Failure("a replayed run without choices differs")
+
+
 def main():
     case = Case("tiny", sys.argv[1], sys.argv[2])
     case.write_rows(case.data["batches"])
@@ -45,6 +57,7 @@ def main():
     other_experts(os.path.join(case.work, "chosen.000"))
     if losses(case, "--replay-selections", "chosen")[0] == recorded[0]:
         raise Failure("other experts give the same loss: nothing was replayed")
+    check_without_choices()
     print("selections: ok")
 
 
