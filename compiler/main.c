@@ -7,7 +7,7 @@
 
 static int version(void)
 {
-	printf("glmc 0.1.0 (host target%s)\n", GLMC_HAVE_MPI ? ", MPI" : ", one rank: built without MPI");
+	printf("glmc 0.1.0 (host target%s; cuda target)\n", GLMC_HAVE_MPI ? ", MPI" : ", one rank: built without MPI");
 	return ST_OK;
 }
 
