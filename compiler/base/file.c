@@ -23,7 +23,7 @@ char *file_read(Arena *a, const char *path, size_t *size)
 		return NULL;
 	if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode)) {
 		fclose(f);
-		errno = EISDIR;
+		errno = S_ISDIR(st.st_mode) ? EISDIR : ENOTSUP;
 		return NULL;
 	}
 	size_t n = (size_t)st.st_size;

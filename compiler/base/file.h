@@ -6,7 +6,7 @@
 
 #include "arena.h"
 
-/* file_read - the whole file, NUL-terminated, or NULL with errno set. */
+/* file_read - the whole regular file, NUL-terminated, or NULL with errno set. */
 char *file_read(Arena *a, const char *path, size_t *size);
 
 /* file_write - writes under a temporary name in the same folder and renames, so that `path` is

@@ -1,0 +1,1 @@
+glmc check {models}/glm5.glm --config /dev/null
