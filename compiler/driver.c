@@ -128,12 +128,22 @@ static bool read_dtypes(Comp *c)
 	return true;
 }
 
+/* --tune is not among them: what it names must be there. */
+static void note_cuda_options(const Comp *c)
+{
+	const Options *o = c->opt;
+	if ((o->lineinfo || o->arch) && !c->cuda && !o->quiet)
+		diag_note(c->diag, (Span){0}, "not applicable to the host target: %s%s%s", o->lineinfo ? "--lineinfo" : "",
+		          o->lineinfo && o->arch ? ", " : "", o->arch ? "--arch" : "");
+}
+
 static bool read_target(Comp *c)
 {
 	const char *t = c->opt->target;
 	c->cuda = strcmp(recipe_text(c->recipe, "dist_env.backend"), "nccl") == 0;
 	if (t)
 		c->cuda = strcmp(t, "cuda") == 0;
+	note_cuda_options(c);
 	const char *name = c->cuda ? "h100.dev" : "host.dev";
 	bool given = !recipe_null(c->recipe, "glmc.device");
 	return device_load(c->arena, c->diag, recipe_span(c->recipe, "glmc.device"),
