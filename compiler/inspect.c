@@ -22,7 +22,7 @@ static const double peak_flops = 989e12, h100_bytes = 3.35e12, h200_bytes = 4.8e
 
 /* One kernel or product of the manifest. */
 typedef struct Entry {
-	const char *name, *template_, *origin, *form;
+	const char *name, *source, *template_, *origin, *form;
 	double registers, shared, flops, bytes, rows, n, k, heads;
 	const char *tile[MAX_TILES];
 	double value[MAX_TILES];
@@ -44,7 +44,8 @@ static const char *text_member(Arena *a, const char *value, size_t n)
 static void set_member(Arena *a, Entry *e, const char *key, const char *value, size_t n)
 {
 	struct { const char *key; const char **to; } texts[] = {
-		{"name", &e->name}, {"template", &e->template_}, {"origin", &e->origin}, {"form", &e->form}};
+		{"name", &e->name}, {"source", &e->source}, {"template", &e->template_}, {"origin", &e->origin},
+		{"form", &e->form}};
 	struct { const char *key; double *to; } numbers[] = {
 		{"registers", &e->registers}, {"shared_bytes", &e->shared}, {"flops", &e->flops}, {"bytes", &e->bytes},
 		{"rows", &e->rows}, {"n", &e->n}, {"k", &e->k}, {"heads", &e->heads}};
@@ -77,7 +78,7 @@ static bool read_entry(Arena *a, RtScan *s, Entry *e)
 	char key[64];
 	const char *value;
 	size_t n;
-	*e = (Entry){.name = "", .template_ = "", .origin = "", .form = "", .registers = 0};
+	*e = (Entry){.name = "", .source = "", .template_ = "", .origin = "", .form = "", .registers = 0};
 	for (bool more = rt_scan_open(s, '{'); more; more = rt_scan_next(s, '}')) {
 		if (!rt_scan_key(s, key, sizeof key))
 			return false;
@@ -203,15 +204,40 @@ static void print_sass(Arena *a, const char *cubin)
 	printf("\nSASS needs a disassembler in PATH: nvdisasm or cuobjdump (PyPI: nvidia-cuda-cuobjdump)\n");
 }
 
+/* The kernel `name` of the manifest. */
+static bool find_kernel(Arena *a, RtScan s, const char *name, Entry *e)
+{
+	char key[64];
+	for (bool more = rt_scan_open(&s, '{'); more && rt_scan_key(&s, key, sizeof key); more = rt_scan_next(&s, '}')) {
+		if (strcmp(key, "kernels") != 0) {
+			rt_scan_skip(&s);
+			continue;
+		}
+		for (bool item = rt_scan_open(&s, '['); item && read_entry(a, &s, e); item = rt_scan_next(&s, ']'))
+			if (strcmp(e->name, name) == 0)
+				return true;
+	}
+	return false;
+}
+
+static int no_kernel(Arena *a, const RtScan *manifest, const char *dir, const char *name)
+{
+	Entry e;
+	if (find_kernel(a, *manifest, name, &e))
+		fprintf(stderr, "glmc: error: kernel %s lacks its source, %s\nhelp: build again\n", name,
+		        path_join(a, dir, e.source));
+	else
+		fprintf(stderr, "glmc: error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
+	return ST_INPUT;
+}
+
 static int inspect_kernel(Arena *a, RtScan *manifest, const char *dir, const char *name)
 {
 	const char *base = arena_printf(a, "%s/kernels/%s", dir, name);
 	if (print_part(a, NULL, arena_printf(a, "%s.c", base)))
 		return ST_OK;
-	if (!print_part(a, NULL, arena_printf(a, "%s.cu", base))) {
-		fprintf(stderr, "glmc: error: %s has no kernel %s\nhelp: `glmc inspect %s` lists them\n", dir, name, dir);
-		return ST_INPUT;
-	}
+	if (!print_part(a, NULL, arena_printf(a, "%s.cu", base)))
+		return no_kernel(a, manifest, dir, name);
 	printf("\n---- numbers\n");
 	if (!list(a, manifest, false, name))
 		return ST_INPUT;

@@ -22,9 +22,13 @@ static void put_json(Text *t, const char *s)
 
 static bool add_source(Arena *a, const char *dir, const char *name, const char *file, Text *t)
 {
-	char *text = file_read(a, path_join(a, dir, file), NULL);
-	if (!text)
+	const char *path = path_join(a, dir, file);
+	char *text = file_read(a, path, NULL);
+	if (!text) {
+		fprintf(stderr, "glmc: error: cannot read %s, the source of kernel %s: %s\nhelp: build again\n", path, name,
+		        strerror(errno));
 		return false;
+	}
 	text_add(t, "%s", t->n > 1 ? ",\n" : "");
 	text_json(t, name);
 	text_add(t, ": ");
@@ -49,24 +53,34 @@ static bool read_kernel(Arena *a, RtScan *s, const char *dir, Text *t)
 }
 
 /* {"kernel": "source", ...} */
-static bool sources(Arena *a, const char *dir, const char *manifest, Text *t)
+static bool add_sources(Arena *a, RtScan *s, const char *dir, Text *t)
 {
 	char key[64];
-	RtScan s = rt_scan(manifest, strlen(manifest));
 	text_add(t, "{");
-	for (bool more = rt_scan_open(&s, '{'); more; more = rt_scan_next(&s, '}')) {
-		if (!rt_scan_key(&s, key, sizeof key))
+	for (bool more = rt_scan_open(s, '{'); more; more = rt_scan_next(s, '}')) {
+		if (!rt_scan_key(s, key, sizeof key))
 			return false;
 		if (strcmp(key, "kernels") != 0) {
-			rt_scan_skip(&s);
+			rt_scan_skip(s);
 			continue;
 		}
-		for (bool item = rt_scan_open(&s, '['); item; item = rt_scan_next(&s, ']'))
-			if (!read_kernel(a, &s, dir, t))
+		for (bool item = rt_scan_open(s, '['); item; item = rt_scan_next(s, ']'))
+			if (!read_kernel(a, s, dir, t))
 				return false;
 	}
 	text_add(t, "}");
-	return !s.error;
+	return !s->error;
+}
+
+/* False after a message. */
+static bool sources(Arena *a, const char *dir, const char *manifest, Text *t)
+{
+	RtScan s = rt_scan(manifest, strlen(manifest));
+	bool ok = add_sources(a, &s, dir, t);
+	if (s.error)
+		fprintf(stderr, "glmc: error: %s: byte %zu: %s\nhelp: build again\n", path_join(a, dir, "manifest.json"), s.at,
+		        s.error);
+	return ok;
 }
 
 /* Copies `page` with the three marks, each followed by `null`, replaced. */
@@ -99,10 +113,13 @@ int command_report(const Comp *c)
 		                "help: make one with `glmc build`\n", dir);
 		return ST_INPUT;
 	}
-	if (!page || !sources(a, dir, manifest, &source)) {
-		fprintf(stderr, "glmc: error: %s\n", page ? "the manifest or a kernel source is damaged" : "report.html is not installed");
+	if (!page) {
+		fprintf(stderr, "glmc: error: report.html is not installed\n");
+		return ST_ENV;
+	}
+	if (!sources(a, dir, manifest, &source)) {
 		text_free(&source);
-		return page ? ST_INPUT : ST_ENV;
+		return ST_INPUT;
 	}
 	fill(&out, page, plan, manifest, source.s);
 	bool ok = file_write(to, out.s, out.n, false);

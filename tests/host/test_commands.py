@@ -73,6 +73,21 @@ def check_repro(glmc, work, manifest):
     run([glmc, "repro", "build", adam], work, expect=1)
 
 
+def check_damaged(glmc, work, name):
+    """A folder that lacks a file, or has half a manifest."""
+    shutil.copytree(os.path.join(work, "build"), os.path.join(work, "damaged"))
+    source, manifest = f"damaged/kernels/{name}.c", os.path.join(work, "damaged", "manifest.json")
+    os.unlink(os.path.join(work, source))
+    for command in (["inspect", "damaged", name], ["report", "damaged"]):
+        if source not in run([glmc, *command], work, expect=1).stderr:
+            raise Failure(f"{command[0]} does not name the missing source")
+    shutil.copy(os.path.join(work, "build", "kernels", name + ".c"), os.path.join(work, source))
+    os.truncate(manifest, os.path.getsize(manifest) // 2)
+    for command in ("inspect", "report"):
+        if "damaged/manifest.json: byte" not in run([glmc, command, "damaged"], work, expect=1).stderr:
+            raise Failure(f"{command} does not name the damaged manifest")
+
+
 def main():
     build_dir, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     shutil.rmtree(work, ignore_errors=True)
@@ -112,6 +127,7 @@ def main():
     if re.search(r'(src|href)="http', page):
         raise Failure("the report needs other files")
     run([glmc, "report", "prefix"], work, expect=1)
+    check_damaged(glmc, work, name)
 
     run([glmc, "run", "build", "--steps", "2"], work)
     if subprocess.run([os.path.join(work, "build", "rank-000"), "--info"], capture_output=True).returncode:
