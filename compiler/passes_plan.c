@@ -258,14 +258,19 @@ bool pass_memory(Comp *c)
 	return true;
 }
 
-/* The largest part of a rank's memory, and the key that would reduce it. */
-static const char *memory_help(const PlanBytes *b)
+/* What the recipe leaves to change of the largest part of a rank's memory. */
+static const char *memory_help(const Comp *c, const PlanBytes *b)
 {
+	bool all_kept = strcmp(recipe_text(c->recipe, "distributed.activation_checkpointing"), "false") == 0;
 	if (b->activations >= b->gradients && b->activations >= b->optimizer)
-		return "lower pp_microbatch_size or the sequence length, or set activation_checkpointing: true";
-	if (b->gradients >= b->optimizer)
+		return arena_printf(c->arena, "lower %sthe sequence length, or %s%s",
+		                    c->mesh.docs > 1 ? "pp_microbatch_size or " : "",
+		                    all_kept ? "set activation_checkpointing: true" : "make room with more ranks",
+		                    all_kept || c->plan.shard_gradients ? "" : " or glmc.shard_gradients: true");
+	if (b->gradients >= b->optimizer && !c->plan.shard_gradients)
 		return "glmc.shard_gradients: true keeps only a shard of the gradients between runs";
-	return "raise ep_size or the number of ranks, or keep parameters and Adam states in bfloat16";
+	return arena_printf(c->arena, "raise ep_size or the number of ranks%s",
+	                    c->storage == DT_bf16 ? "" : ", or keep parameters and Adam states in bfloat16");
 }
 
 static bool check_fits(Comp *c)
@@ -285,7 +290,7 @@ static bool check_fits(Comp *c)
 		if (p->peak_instr >= 0)
 			diag_note(c->diag, (Span){0}, "the activations are largest in instruction %d, %s", p->peak_instr,
 			          p->prog->instrs[p->peak_instr].note ? p->prog->instrs[p->peak_instr].note : "");
-		diag_help(c->diag, "%s", memory_help(&p->bytes));
+		diag_help(c->diag, "%s", memory_help(c, &p->bytes));
 		return false;
 	}
 	return true;

@@ -1,0 +1,1 @@
+glmc plan {models}/glm5.glm -q --recipe ../inputs/base.yaml --target cuda --distributed.pipeline.layers_per_stage 2 --distributed.pipeline.round_virtual_stages_to_pp_multiple down --model.torch_dtype bfloat16 --distributed.pipeline.pp_seq_len 65536 --distributed.ep_size 256 --step_scheduler.global_batch_size 2048
