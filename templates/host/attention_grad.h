@@ -1,7 +1,7 @@
 /* attention_grad.h - the gradient of attention.h, with the probabilities recomputed from lse.
  *
  *     p = exp(SCALE q.k - lse)      dv[u] = sum_t p do[t]       delta[t] = do[t] . o[t]
- *     ds = SCALE p (do[t].v[u] - delta[t])    dq[t] = sum_u ds k[u]    dk[u] = sum_t ds q[t]
+ *     ds = p (do[t].v[u] - delta[t])    dq[t] = SCALE sum_u ds k[u]    dk[u] = SCALE sum_t ds q[t]
  *
  * per head; dk and dv are sums over the heads of their group too.
  *
@@ -127,7 +127,7 @@ AT_INLINE void ag_softmax(float *p, float *ds, int64_t nk, const uint32_t *words
 			x = at_seen(x, (Vi)v_load((const float *)words + j / 32 * LANES), (int)(j % 32));
 		x = at_exp2(x - m);
 		v_store(p + j * LANES, at_factor(x));
-		v_store(ds + j * LANES, at_factor(x * (v_load(ds + j * LANES) - d) * v_set((float)(SCALE))));
+		v_store(ds + j * LANES, at_factor(x * (v_load(ds + j * LANES) - d)));
 	}
 }
 
@@ -169,14 +169,16 @@ static void ag_block(AgScratch *w, const float *k, const float *v, float *dk, fl
 	at_gather(low, nk, AT_LIVE, w->ds, k, AT_HP, x->dq, 1, w->ds);
 }
 
-/* ag_store - n rows of `padded` floats to rows of `width`, ld apart: written in wave 0, added
- * later. */
+/* ag_store - n rows of `padded` floats times `factor` to rows of `width`, ld apart: written in wave 0,
+ * added later. */
 AT_INLINE void ag_store(float *dst, int64_t ld, int width, const float *src, int padded, int64_t n,
-                        int64_t wave)
+                        int64_t wave, float factor)
 {
 	for (int64_t i = 0; i < n; i++)
-		for (int h = 0; h < width; h++)
-			dst[i * ld + h] = wave ? dst[i * ld + h] + src[i * padded + h] : src[i * padded + h];
+		for (int h = 0; h < width; h++) {
+			float x = src[i * padded + h] * factor;
+			dst[i * ld + h] = wave ? dst[i * ld + h] + x : x;
+		}
 }
 
 #if GATHER
@@ -202,7 +204,8 @@ static void ag_heads(const AgArgs *a, AgScratch *w, const AgSlab *s, int64_t row
 				w->dv[key * AT_VP + h] += w->dv_row[i * AT_VP + h];
 		}
 	}
-	ag_store(a->dq + row * HEAD_DIM, HEAD_DIM, HEAD_DIM, w->tile.dq, AT_HP, rows, a->wave);
+	ag_store(a->dq + row * HEAD_DIM, HEAD_DIM, HEAD_DIM, w->tile.dq, AT_HP, rows, a->wave,
+	         (float)(SCALE));
 }
 
 static void ag_pair(const AgArgs *a, AgScratch *w, const AgSlab *s)
@@ -235,8 +238,8 @@ static void ag_queries(const AgArgs *a, AgScratch *w, const AgSlab *s, int64_t n
 		ag_block(w, w->k + i * AT_HP, w->v + i * AT_VP, w->dk + i * AT_HP, w->dv + i * AT_VP,
 		         words ? at_low(q, k, nk) : nk, nk, words, 1);
 	}
-	ag_store(a->dq + row * HEAD_DIM, HEADS * HEAD_DIM, HEAD_DIM, w->tile.dq, AT_HP, rows,
-	         a->wave);
+	ag_store(a->dq + row * HEAD_DIM, HEADS * HEAD_DIM, HEAD_DIM, w->tile.dq, AT_HP, rows, a->wave,
+	         (float)(SCALE));
 }
 
 static void ag_pair(const AgArgs *a, AgScratch *w, const AgSlab *s)
@@ -271,9 +274,10 @@ static void ag_job(void *ctx, int64_t job, int thread)
 	memset(w->dv, 0, sizeof w->dv);
 	ag_pair(a, w, &s);
 	int64_t row = (first + s.k0) * KV_HEADS + s.g;
-	ag_store(a->dk + row * HEAD_DIM, KV_HEADS * HEAD_DIM, HEAD_DIM, w->dk, AT_HP, s.k1 - s.k0,
-	         a->wave);
-	ag_store(a->dv + row * V_DIM, KV_HEADS * V_DIM, V_DIM, w->dv, AT_VP, s.k1 - s.k0, a->wave);
+	ag_store(a->dk + row * HEAD_DIM, KV_HEADS * HEAD_DIM, HEAD_DIM, w->dk, AT_HP, s.k1 - s.k0, a->wave,
+	         (float)(SCALE));
+	ag_store(a->dv + row * V_DIM, KV_HEADS * V_DIM, V_DIM, w->dv, AT_VP, s.k1 - s.k0, a->wave,
+	         1);
 }
 
 /* ag_round - job: 64 tokens of the sums in work, to the rounded results. */
