@@ -290,7 +290,8 @@ static uint32_t choose_products(const Graph *g, const NodeList *code, const Node
 	return p->n ? p->n - 1 : 0;
 }
 
-/* Row code becomes the epilogue of products it reads: then their results are not written and read again. */
+/* Row code becomes the epilogue of products it reads: then their results are not written and read again. Both targets
+ * let a sum of two products be, so that it is rounded once. */
 static void absorb_products(Level *l, const uint32_t *nodes, uint32_t n)
 {
 	const Fuser *f = l->f;
@@ -300,6 +301,8 @@ static void absorb_products(Level *l, const uint32_t *nodes, uint32_t n)
 			continue;
 		NodeList p = find_products(l, nodes, n, q, &code);
 		uint32_t first = choose_products(f->g, &code, &p);
+		if (!f->epilogues && !(p.n > 1 && is_sum(f->g, &code, &p)))
+			continue;
 		for (uint32_t i = first; i < p.n && i < first + EPILOGUE_PRODUCTS; i++) {
 			merge(l, nodes, n, q, (uint32_t)f->group[p.v[i]]);
 			l->v[q].kind = CLUSTER_TEMPLATE;
@@ -387,8 +390,7 @@ static Cluster *cluster_level(Fuser *f, const uint32_t *nodes, uint32_t n, bool 
 {
 	Level l = form_groups(f, nodes, n, inside);
 	merge_groups(&l, nodes, n);
-	if (f->epilogues)
-		absorb_products(&l, nodes, n);
+	absorb_products(&l, nodes, n);
 	uint32_t *order = ARENA_ARRAY(f->a, uint32_t, l.n + 1);
 	*count = order_groups(&l, nodes, n, order);
 	Cluster *out = ARENA_ARRAY(f->a, Cluster, *count + 1);

@@ -32,7 +32,8 @@ typedef struct Clusters {
 	bool *coded;             /* per node */
 } Clusters;
 
-/* cluster_nodes - `epilogues`: row code joins the products of routed rows that it alone reads. */
+/* cluster_nodes - `epilogues`: row code joins the products of routed rows that it alone reads; else only a sum of two
+ * does. */
 Clusters cluster_nodes(Arena *a, const Graph *g, bool epilogues);
 
 /* value_root - the value whose storage `v` shares: through reshape, detach and casts that change

@@ -12,6 +12,20 @@ void sel_define(Maker *m, const char *name, int64_t value)
 	vec_push(m->a, &m->defines, ((Define){name, value}));
 }
 
+uint32_t sel_products(const Maker *m, const Cluster *cl, Val *product, Cluster *rows)
+{
+	uint32_t n = 0;
+	*rows = (Cluster){.kind = CLUSTER_ROWS, .nodes = ARENA_ARRAY(m->a, uint32_t, cl->n), .region = cl->region};
+	for (uint32_t i = 0; i < cl->n; i++) {
+		const Node *node = &m->g->nodes.v[cl->nodes[i]];
+		if (node->op == OP_matmul)
+			product[n++] = node->out[0];
+		else
+			rows->nodes[rows->n++] = cl->nodes[i];
+	}
+	return n;
+}
+
 static bool is_result(const Node *n, Val v)
 {
 	for (uint32_t k = 0; k < n->nout; k++)
@@ -37,13 +51,6 @@ void sel_elem(Maker *m, DType t)
 {
 	text_add(&m->t, "#define ELEM %s\n", elem_name(t));
 	vec_push(m->a, &m->defines, ((Define){"ELEM_BYTES", (int64_t)dtype_size(t)}));
-}
-
-/* The elements of a product's operands and result. */
-static void product_elems(Maker *m)
-{
-	text_add(&m->t, "#define A_ELEM %s\n#define B_ELEM %s\n#define C_ELEM %s\n", elem_name(sel_in(m, 0)->dtype),
-	         elem_name(sel_in(m, 1)->dtype), elem_name(sel_out(m, 0)->dtype));
 }
 
 static void add_operands(Maker *m)
@@ -90,18 +97,23 @@ static bool accumulates(const Maker *m, uint32_t result)
 	return m->accumulate[m->n->out[result].i - 1];
 }
 
-/* ops.def matmul: 0 NT, 1 NN, 2 TN */
-static void make_matmul(Maker *m, TemplateSteps *out)
+/* The elements of a product's operands and result. */
+static void product_elems(Maker *m, DType result)
 {
-	static const char *const stem[] = {"gemm_nt", "gemm_nn", "gemm_tn"};
+	text_add(&m->t, "#define A_ELEM %s\n#define B_ELEM %s\n#define C_ELEM %s\n", elem_name(sel_in(m, 0)->dtype),
+	         elem_name(sel_in(m, 1)->dtype), elem_name(result));
+}
+
+/* The macros of a product but for its addend. ops.def matmul: 0 NT, 1 NN, 2 TN */
+static void define_matmul(Maker *m, DType result)
+{
 	int form = (int)m->n->i[0];
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
-	bool grouped = node_grouped(m->g, m->n);
-	int64_t experts = form == 2 ? m->n->i[1] : grouped ? sel_dim(b, 0) : 0;
-	product_elems(m);
+	int64_t experts = form == 2 ? m->n->i[1] : node_grouped(m->g, m->n) ? sel_dim(b, 0) : 0;
+	product_elems(m, result);
 	sel_define(m, "FORM", form);
 	sel_define(m, "ROWS_R", is_rows(a, DIM_R));
-	sel_define(m, "GROUPS", grouped ? experts / m->o->ep : 0);
+	sel_define(m, "GROUPS", node_grouped(m->g, m->n) ? experts / m->o->ep : 0);
 	if (form == 2) {
 		sel_define(m, "M", sel_dim(c, c->rank - 2));
 		sel_define(m, "N", sel_dim(c, c->rank - 1));
@@ -110,20 +122,61 @@ static void make_matmul(Maker *m, TemplateSteps *out)
 		sel_define(m, "K", sel_dim(a, 1));
 	}
 	sel_define(m, "ACC", accumulates(m, 0));
-	sel_define(m, "ADDEND", m->n->nin == 3);
-	add_operands(m);
-	add_results(m);
-	sel_finish(m, out, arena_printf(m->a, "%s%s_%lldx%lld", grouped ? "grouped_" : "", stem[form],
+}
+
+static void finish_matmul(Maker *m, TemplateSteps *out, const char *what)
+{
+	static const char *const stem[] = {"gemm_nt", "gemm_nn", "gemm_tn"};
+	int form = (int)m->n->i[0];
+	const Type *a = sel_in(m, 0), *c = sel_out(m, 0);
+	sel_finish(m, out, arena_printf(m->a, "%s%s%s_%lldx%lld", node_grouped(m->g, m->n) ? "grouped_" : "", stem[form], what,
 	                       (long long)(form == 2 ? sel_dim(c, c->rank - 2) : sel_dim(c, 1)),
 	                       (long long)(form == 2 ? sel_dim(c, c->rank - 1) : sel_dim(a, 1))),
 	       "gemm", "SCRATCH_BYTES");
+}
+
+static void make_matmul(Maker *m, TemplateSteps *out)
+{
+	define_matmul(m, sel_out(m, 0)->dtype);
+	sel_define(m, "ADDEND", m->n->nin == 3);
+	add_operands(m);
+	add_results(m);
+	finish_matmul(m, out, "");
+}
+
+/* The sum of two products of routed rows: the first stays float32, the second adds to it. */
+static void make_sum(Maker *m, const Clusters *cs, const Cluster *cl, TemplateSteps *out)
+{
+	CostEnv env = {(double)m->o->tokens_max, (double)m->o->seq_max};
+	Val product[2];
+	Cluster rows;
+	sel_products(m, cl, product, &rows);
+	Maker second = {.a = m->a, .g = m->g, .accumulate = m->accumulate, .o = m->o, .n = graph_def(cs->g, product[1])};
+	m->n = graph_def(cs->g, product[0]);
+	TemplateArg sum = {.work = 1, .mode = 'w', .rows = ROWS_R, .row_bytes = 4 * sel_dim(sel_out(m, 0), 1)};
+	define_matmul(m, DT_f32);
+	sel_define(m, "ADDEND", 0);
+	add_operands(m);
+	m->k.args[m->k.nargs++] = sum;
+	finish_matmul(m, out, "");
+	define_matmul(&second, DT_bf16);
+	text_add(&second.t, "#define D_ELEM float\n");
+	sel_define(&second, "ADDEND", 1);
+	add_operands(&second);
+	sum.mode = 'r';
+	second.k.args[second.k.nargs++] = sum;
+	second.k.args[second.k.nargs++] = (TemplateArg){.val = cs->g->nodes.v[rows.nodes[0]].out[0], .mode = 'w'};
+	finish_matmul(&second, out, "_sum");
+	text_free(&second.t);
+	for (uint32_t i = 0; i < out->v.n; i++)
+		out->v.v[i].flops = op_flops(cs->g, m->n, &env);
 }
 
 static void make_head_matmul(Maker *m, TemplateSteps *out)
 {
 	int form = (int)m->n->i[0];
 	const Type *a = sel_in(m, 0), *c = sel_out(m, 0);
-	product_elems(m);
+	product_elems(m, c->dtype);
 	sel_define(m, "FORM", form);
 	sel_define(m, "HEADS", form == 2 ? sel_dim(c, 0) : sel_dim(a, 1));
 	sel_define(m, "J", form == 2 ? sel_dim(c, 1) : sel_dim(c, 2));
@@ -285,6 +338,15 @@ TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool
 	bool products = out.v.n && out.v.v[0].product;       /* they have the operator's FLOPs */
 	for (uint32_t i = 0; i < out.v.n && !products; i++)
 		out.v.v[i].flops = op_flops(g, n, &env) * share_of(&out.v.v[i]);
+	return out;
+}
+
+TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o)
+{
+	Maker m = {.a = a, .g = cs->g, .accumulate = accumulate, .o = o};
+	TemplateSteps out = {0};
+	(o->cuda ? cuda_fused : make_sum)(&m, cs, cl, &out);
+	text_free(&m.t);
 	return out;
 }
 

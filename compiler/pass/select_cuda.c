@@ -182,21 +182,6 @@ static void grouped_operands(Maker *m)
 	sel_define(m, "GATHER", gather);
 }
 
-/* The products of a cluster, at most two, in front of its row code; the others' nodes go to `rows`. */
-static uint32_t part_products(const Maker *m, const Cluster *cl, Val *product, Cluster *rows)
-{
-	uint32_t n = 0;
-	*rows = (Cluster){.kind = CLUSTER_ROWS, .nodes = ARENA_ARRAY(m->a, uint32_t, cl->n), .region = cl->region};
-	for (uint32_t i = 0; i < cl->n; i++) {
-		const Node *node = &m->g->nodes.v[cl->nodes[i]];
-		if (node->op == OP_matmul)
-			product[n++] = node->out[0];
-		else
-			rows->nodes[rows->n++] = cl->nodes[i];
-	}
-	return n;
-}
-
 static void define_grouped(Maker *m, const Epilogue *e, bool second)
 {
 	const Type *a = sel_in(m, 0), *b = sel_in(m, 1), *c = sel_out(m, 0);
@@ -262,26 +247,22 @@ static void make_row_sums(Maker *m, TemplateSteps *out, const Epilogue *e)
 	text_free(&sums.t);
 }
 
-TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o)
+void cuda_fused(Maker *m, const Clusters *cs, const Cluster *cl, TemplateSteps *out)
 {
-	Maker m = {.a = a, .g = cs->g, .accumulate = accumulate, .o = o};
-	TemplateSteps out = {0};
-	CostEnv env = {(double)o->tokens_max, (double)o->seq_max};
+	CostEnv env = {(double)m->o->tokens_max, (double)m->o->seq_max};
 	Val product[EPILOGUE_PRODUCTS];
 	Cluster rows;
-	uint32_t n = part_products(&m, cl, product, &rows);
-	m.n = graph_def(cs->g, product[0]);
+	uint32_t n = sel_products(m, cl, product, &rows);
+	m->n = graph_def(cs->g, product[0]);
 	const Node *second = n > 1 ? graph_def(cs->g, product[1]) : NULL;
-	bool sum = second && value_root(cs->g, m.n->in[0]).i != value_root(cs->g, second->in[0]).i;
+	bool sum = second && value_root(cs->g, m->n->in[0]).i != value_root(cs->g, second->in[0]).i;
 	Epilogue e = {0};
 	if (!sum)
-		e = epilogue_make(a, cs, &rows, accumulate, product, n, 1 + n);
-	make_grouped(&m, &out, &e, second, sum ? cs->g->nodes.v[rows.nodes[0]].out[0] : NO_VAL);
-	out.v.v[0].flops = n * op_flops(cs->g, m.n, &env);
+		e = epilogue_make(m->a, cs, &rows, m->accumulate, product, n, 1 + n);
+	make_grouped(m, out, &e, second, sum ? cs->g->nodes.v[rows.nodes[0]].out[0] : NO_VAL);
+	out->v.v[0].flops = n * op_flops(cs->g, m->n, &env);
 	if (e.sums)
-		make_row_sums(&m, &out, &e);
-	text_free(&m.t);
-	return out;
+		make_row_sums(m, out, &e);
 }
 
 /* ---- attention: one kernel forward, or over gathered latents; two backward ---- */

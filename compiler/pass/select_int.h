@@ -45,6 +45,9 @@ void sel_attention(Maker *m, TemplateSteps *out, uint32_t plain_operands, const 
 /* sel_arg - one more argument; the mode is r for operands, w or a (accumulated) for results. */
 void sel_arg(Maker *m, Val v);
 
+/* sel_products - the products of a cluster, at most two, in front of its row code; the other nodes go to `rows`. */
+uint32_t sel_products(const Maker *m, const Cluster *cl, Val *product, Cluster *rows);
+
 /* sel_finish - the instance of template `base` that the macros so far make; appends it to `out`, on the
  * cuda target one per part. */
 void sel_finish(Maker *m, TemplateSteps *out, const char *stem, const char *base, const char *scratch);
@@ -55,6 +58,9 @@ void sel_template(Maker *m, TemplateSteps *out);
 
 /* cuda_steps - the steps of a node on the cuda target. */
 void cuda_steps(Maker *m, TemplateSteps *out);
+
+/* cuda_fused - the steps of products of routed rows with the row code behind them on the cuda target. */
+void cuda_fused(Maker *m, const Clusters *cs, const Cluster *cl, TemplateSteps *out);
 
 /* cuda_finish - reads the template's head: launch, parts, maps, working memory. */
 void cuda_finish(Maker *m, TemplateSteps *out, const char *stem, const char *base);

@@ -48,6 +48,7 @@
 #endif
 #ifndef GEMM_ADDEND
 #define GEMM_ADDEND 0
+#define GEMM_ADDEND_HALF 0
 #endif
 #define GEMM_IS_HALF(g, which) ((GEMM_HALVES_OF(g) & (which)) != 0)
 #ifdef GEMM_COLUMNS
@@ -79,7 +80,7 @@ typedef struct Gemm {
 	int64_t m, n, k;
 	const void *a, *b;
 	void *c;
-	const void *d;           /* GEMM_ADDEND: what is added, as c lies; k > 0 */
+	const void *d;           /* GEMM_ADDEND: what is added, rows as those of c, bf16 with GEMM_ADDEND_HALF; k > 0 */
 	int64_t lda, ldb, ldc;   /* row strides, in elements */
 } Gemm;
 
@@ -170,7 +171,7 @@ gemm_sum(Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t kn, const f
 static inline __attribute__((always_inline)) void
 gemm_add(const Gemm *g, Vf s[GEMM_MR][GEMM_NV], const int mr, const int nv, int64_t at, int64_t nr, char *edge)
 {
-	const int half = GEMM_IS_HALF(g, GEMM_HALF_C), size = half ? 2 : 4, ragged = GEMM_RAGGED && nr < nv * VW;
+	const int half = GEMM_ADDEND_HALF, size = half ? 2 : 4, ragged = GEMM_RAGGED && nr < nv * VW;
 	const int64_t ld = ragged ? GEMM_NR * size : g->ldc * size;
 	const char *d = (const char *)g->d + at * size;
 	if (ragged) {
@@ -192,7 +193,8 @@ gemm_tile(const Gemm *g, const int form, const int mr, const int nv, int64_t i0,
 {
 	const int half_a = GEMM_IS_HALF(g, GEMM_HALF_A), half_c = GEMM_IS_HALF(g, GEMM_HALF_C), size = half_c ? 2 : 4;
 	const int add = !half_c && (!p->first || g->acc), ragged = GEMM_RAGGED && p->nr < nv * VW;
-	const int last = GEMM_ADDEND && p->k0 + p->kn == g->k;
+	const int last = GEMM_ADDEND && p->k0 + p->kn == g->k, size_d = GEMM_ADDEND_HALF ? 2 : 4;
+	const char *d = g->d;
 	const int64_t lda = !half_a ? g->lda : form == 2 ? GEMM_MR : p->kn;
 	const int64_t si = form == 2 ? 1 : lda, sk = form == 2 ? lda : 1, stride = g->ldc * size;
 	const float *a = half_a ? p->a : (const float *)g->a + i0 * si + p->k0 * sk;
@@ -210,7 +212,7 @@ gemm_tile(const Gemm *g, const int form, const int mr, const int nv, int64_t i0,
 			s[i][v] = add ? v_load((const float *)(void *)(to + i * ld) + v * VW) : v_set(0);
 			__builtin_prefetch(p->next + i * stride + v * VW * size, 1, 3);
 			if (last)
-				__builtin_prefetch((const char *)g->d + (p->next - (char *)g->c) + i * stride + v * VW * size, 0, 3);
+				__builtin_prefetch(d + (p->next - (char *)g->c + i * stride) / size * size_d + v * VW * size_d, 0, 3);
 		}
 	for (int64_t k = 0; k < p->kn; k += GEMM_STEP) {
 		gemm_fetch(&p->ahead);

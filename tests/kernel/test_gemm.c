@@ -21,7 +21,8 @@ enum { INNER_A = K, INNER_B = N };
 #endif
 
 enum { STACK = GROUPS ? GROUPS : 1, PAD = 64 };
-enum { HALF_A = ELEM_HALF(A_ELEM), HALF_B = ELEM_HALF(B_ELEM), HALF_C = ELEM_HALF(C_ELEM) };
+enum { HALF_A = ELEM_HALF(A_ELEM), HALF_B = ELEM_HALF(B_ELEM), HALF_C = ELEM_HALF(C_ELEM),
+       HALF_D = ELEM_HALF(D_ELEM) };
 
 /* Element (i, j) of product e: k terms from `start`. a and b step by sa and sb. */
 static float chain(float start, int64_t k, const float *a, int64_t sa, const float *b, int64_t sb)
@@ -86,9 +87,9 @@ static void test_rows(int64_t rows, int threads, int skewed)
 	size_t na = (size_t)(rows * INNER_A), nb = (size_t)(FORM == 2 ? rows * N : (int64_t)STACK * N * INNER_A);
 	size_t nc = (size_t)(FORM == 2 ? (int64_t)STACK * INNER_A * N : rows * N);
 	float *a = elems_values(na, 1, HALF_A), *b = elems_values(nb, 1, HALF_B), *was = elems_values(nc + PAD, 1, HALF_C);
-	float *c = malloc((nc + PAD) * 4), *want = malloc((nc + PAD) * 4), *d = elems_values(nc, 1, HALF_C);
+	float *c = malloc((nc + PAD) * 4), *want = malloc((nc + PAD) * 4), *d = elems_values(nc, 1, HALF_D);
 	int32_t group[STACK + 1];
-	void *result = elems_new(was, nc + PAD, HALF_C), *addend = elems_new(d, nc, HALF_C);
+	void *result = elems_new(was, nc + PAD, HALF_C), *addend = elems_new(d, nc, HALF_D);
 	void *arg[] = { elems_new(a, na, HALF_A), elems_new(b, nb, HALF_B), ADDEND ? addend : result, result };
 	RtEnv env = { .T = rows, .R = rows, .group = group };
 	RtPool *pool = pool_new(threads, SCRATCH_BYTES);
