@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../base/file.h"
+#include "../base/map.h"
 #include "../base/vec.h"
 
 static const char *cache_dir(Arena *a)
@@ -56,6 +57,43 @@ void cache_add_headers(Arena *a, Text *key, const char *folder, const char *suff
 		if (text)
 			text_put(key, text, size);
 	}
+}
+
+/* False where one of them cannot be read. */
+static bool hash_files(Arena *a, const char *const *files, char hex[33])
+{
+	Text all = {0};
+	bool ok = true;
+	for (; ok && *files; files++) {
+		size_t size = 0;
+		char *data = file_read(a, *files, &size);
+		ok = data != NULL;
+		text_add(&all, "%zu\n", size);
+		if (ok)
+			text_put(&all, data, size);
+	}
+	if (ok)
+		hash_hex(all.s, all.n, hex);
+	text_free(&all);
+	return ok;
+}
+
+static const char *sum_of(Arena *a, const char *name)
+{
+	return arena_printf(a, "%s.sum", name);
+}
+
+bool cache_seal(Arena *a, const char *name, const char *const *files)
+{
+	char hex[33];
+	return hash_files(a, files, hex) && file_write(sum_of(a, name), hex, strlen(hex), false);
+}
+
+bool cache_sealed(Arena *a, const char *name, const char *const *files)
+{
+	char hex[33];
+	char *sum = file_read(a, sum_of(a, name), NULL);
+	return sum && hash_files(a, files, hex) && strcmp(sum, hex) == 0;
 }
 
 int cache_jobs(void)

@@ -14,6 +14,14 @@ const char *cache_open(Arena *a, Diag *d);
  * in the order of their names. */
 void cache_add_headers(Arena *a, Text *key, const char *folder, const char *suffix);
 
+/* cache_seal - writes NAME.sum, the hash of these files (NULL-terminated); last, where all of them are whole. False
+ * with errno set. */
+bool cache_seal(Arena *a, const char *name, const char *const *files);
+
+/* cache_sealed - are the files those that NAME.sum was written for? What was cut, changed or lost is not: it is made
+ * again. */
+bool cache_sealed(Arena *a, const char *name, const char *const *files);
+
 /* cache_jobs - compiler processes to run side by side: one per core. */
 int cache_jobs(void);
 

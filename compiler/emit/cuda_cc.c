@@ -1,7 +1,7 @@
 /* cuda_cc.c - see cuda_cc.h.
  *
- * A kernel's files in the cache are NAME-HASH.cu, .ptx, .cubin, and .info with what ptxas says. The last
- * is written last: where it is, the others are whole. A worker that fails leaves NAME-HASH.log instead.
+ * A kernel's files in the cache are NAME-HASH.cu, .ptx, .cubin, .info with what ptxas says, and .sum with the hash of
+ * these three. A worker that fails leaves NAME-HASH.log instead.
  */
 #include "cuda_cc.h"
 
@@ -55,6 +55,15 @@ static const char *file_of(Arena *a, const char *stem, const char *suffix)
 	return arena_printf(a, "%s.%s", stem, suffix);
 }
 
+typedef struct Results {
+	const char *files[4];    /* as cache_seal takes them */
+} Results;
+
+static Results results_of(Arena *a, const char *stem)
+{
+	return (Results){{file_of(a, stem, "cubin"), file_of(a, stem, "ptx"), file_of(a, stem, "info"), NULL}};
+}
+
 /* ---- a worker ---- */
 
 /* The work of all workers, in shared memory. */
@@ -75,7 +84,7 @@ static void keep(Arena *a, const char *stem, const NvrtcJob *j, const NvrtcKerne
 	const char *info = arena_printf(a, "registers %d shared %d spill %d stack %d\n%s", k->registers, k->shared_bytes,
 	                                k->spill_stores + k->spill_loads, k->stack_bytes, why);
 	bool ok = put(a, stem, "cubin", j->cubin, j->cubin_bytes) && put(a, stem, "ptx", j->ptx, j->ptx_bytes) &&
-	          put(a, stem, "info", info, strlen(info));
+	          put(a, stem, "info", info, strlen(info)) && cache_seal(a, stem, results_of(a, stem).files);
 	if (!ok) {
 		const char *failure = arena_printf(a, "cannot write %s: %s\n", stem, strerror(errno));
 		put(a, stem, "log", failure, strlen(failure));
@@ -143,7 +152,8 @@ static void run_workers(CudaCc *c, const KernelSet *ks, const uint32_t *todo, ui
 /* *remark: what makes the kernel slow, "" when nothing does. */
 static bool read_info(Arena *a, const char *stem, CudaBinary *b, const char **remark)
 {
-	char *text = file_read(a, file_of(a, stem, "info"), NULL);
+	bool whole = cache_sealed(a, stem, results_of(a, stem).files);
+	char *text = whole ? file_read(a, file_of(a, stem, "info"), NULL) : NULL;
 	*b = (CudaBinary){.cubin = file_of(a, stem, "cubin"), .ptx = file_of(a, stem, "ptx")};
 	bool ok = text && sscanf(text, "registers %d shared %d spill %d stack %d", &b->registers, &b->shared_bytes,
 	                         &b->spill_bytes, &b->stack_bytes) == 4;
@@ -210,7 +220,7 @@ static uint32_t list_todo(CudaCc *c, const KernelSet *ks, const char *const *ste
 			const Kernel *k = &ks->kernels.v[i];
 			if (k->missing || (strcmp(k->template_, "generated") == 0) != generated)
 				continue;
-			if (file_exists(file_of(c->a, stems[i], "info")))
+			if (cache_sealed(c->a, stems[i], results_of(c->a, stems[i]).files))
 				c->cached++;
 			else
 				todo[n++] = i;

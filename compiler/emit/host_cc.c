@@ -1,6 +1,6 @@
 /* host_cc.c - see host_cc.h. Compiler processes run side by side, one per core; their output is
  * kept in a file and shown when they fail. Nothing enters the cache half-written: results are
- * renamed into place. */
+ * renamed into place, and a file NAME.sum holds their hash. */
 #include "host_cc.h"
 
 #include <errno.h>
@@ -83,6 +83,17 @@ bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const cha
 	return true;
 }
 
+/* Is the file in the cache, and as it was put there? */
+static bool is_cached(HostCc *h, const char *path)
+{
+	return cache_sealed(h->a, path, (const char *const[]){path, NULL});
+}
+
+static bool enter(HostCc *h, const char *temp, const char *path)
+{
+	return rename(temp, path) == 0 && cache_seal(h->a, path, (const char *const[]){path, NULL});
+}
+
 typedef struct Job {
 	pid_t pid;
 	uint32_t kernel;
@@ -118,7 +129,7 @@ static Job start_kernel(HostCc *h, const Kernel *k, uint32_t index)
 
 static bool finish_kernel(HostCc *h, const Kernel *k, const Job *j, int status, const char *object)
 {
-	bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && rename(j->temp, object) == 0;
+	bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && enter(h, j->temp, object);
 	if (!ok) {
 		char *log = file_read(h->a, j->log, NULL);
 		diag_error(h->d, (Span){0}, "the C compiler fails on kernel %s, made for %s", k->name,
@@ -159,7 +170,7 @@ bool host_cc_objects(HostCc *h, const KernelSet *ks, const char **objects)
 		hash_hex(key.s, key.n, hex);
 		text_free(&key);
 		objects[i] = arena_printf(h->a, "%s/%s-%.16s.o", h->cache, ks->kernels.v[i].name, hex);
-		if (file_exists(objects[i])) {
+		if (is_cached(h, objects[i])) {
 			h->cached++;
 			continue;
 		}
@@ -229,7 +240,7 @@ static bool link_image(HostCc *h, const char *table, const char *const *objects,
 	add_arg(&args, (char *)(uintptr_t)"-o");
 	add_arg(&args, (char *)(uintptr_t)temp);
 	add_arg(&args, NULL);
-	bool ok = run(args.v.v, log) == 0 && rename(temp, image) == 0;
+	bool ok = run(args.v.v, log) == 0 && enter(h, temp, image);
 	if (!ok) {
 		char *text = file_read(h->a, log, NULL);
 		diag_error(h->d, (Span){0}, "linking the rank executable fails");
@@ -257,7 +268,7 @@ const char *host_cc_image(HostCc *h, const KernelSet *ks, const char *const *obj
 	hash_hex(key.s, key.n, hex);
 	text_free(&key);
 	const char *image = arena_printf(h->a, "%s/image-%s", h->cache, hex);
-	if (file_exists(image))
+	if (is_cached(h, image))
 		return image;
 	const char *source = arena_printf(h->a, "%s.%ld.c", image, (long)getpid());
 	kernel_table(ks, &table);

@@ -126,6 +126,33 @@ def check_sbatch(b, out):
           "a wrong GLMC_BUILD")
 
 
+def damage(path):
+    """Another byte in the middle of the file."""
+    with open(path, "r+b") as f:
+        f.seek(os.path.getsize(path) // 2)
+        byte = f.read(1)
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte[0] ^ 1]))
+
+
+DAMAGES = [("cubin", damage), ("cubin", lambda path: os.truncate(path, 100)), ("cubin", os.unlink), ("ptx", damage),
+           ("ptx", os.unlink), ("info", lambda path: os.truncate(path, 0)), ("sum", os.unlink)]
+
+
+def check_damaged(b, out, m):
+    """A kernel whose files in the cache are not as they were written is compiled again."""
+    cache = b.env["GLMC_CACHE"]
+    check(len(m["kernels"]) > len(DAMAGES), "a kernel for each damage")
+    for k, (suffix, harm) in zip(m["kernels"], DAMAGES):
+        path, = (f for f in os.listdir(cache) if f.startswith(k["name"] + "-") and f.endswith("." + suffix))
+        harm(os.path.join(cache, path))
+    check(b.build("damaged")[0] == len(DAMAGES), "what is damaged is compiled again, and nothing else")
+    for k in m["kernels"]:
+        files = [open(os.path.join(b.work, folder, k["binary"]), "rb").read() for folder in (out, "damaged")]
+        check(files[0] == files[1], f"{k['name']}: another cubin than before")
+    check(b.build("damaged") == (0, len(m["kernels"])), "the cache is whole again")
+
+
 def check_edited(b, out, m):
     """An edited source is compiled in place of the generated one; others are refused."""
     name = next(k["name"] for k in m["kernels"] if k["name"].startswith("row_silu"))
@@ -242,6 +269,7 @@ def small(glmc, work):
     check_rank(b, "small", m)
     check_sbatch(b, "small")
     check_inspect(b, "small", m)
+    check_damaged(b, "small", m)
     check_edited(b, "small", m)
     check_tuned(b, "small")
     check_repro(b, "small", m)

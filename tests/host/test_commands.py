@@ -88,6 +88,19 @@ def check_damaged(glmc, work, name):
             raise Failure(f"{command} does not name the damaged manifest")
 
 
+def check_cache(glmc, work, model, name):
+    """Objects and the executable in the cache that are not as they were written are made again."""
+    cache = os.environ.get("GLMC_CACHE") or os.path.expanduser("~/.cache/glmc")
+    images = [f for f in os.listdir(cache) if f.startswith("image-") and not f.endswith(".sum")]
+    for file in [f for f in os.listdir(cache) if f.startswith(name + "-") and f.endswith(".o")] + images:
+        os.truncate(os.path.join(cache, file), 1000)
+    out = run([glmc, "build", model, "--recipe", "recipe.yaml", "-o", "again", "-q", "--time"], work).stderr
+    if "kernels: 1 compiled" not in out:
+        raise Failure("a damaged object is not compiled again: " + out)
+    if subprocess.run([os.path.join(work, "again", "rank-000"), "--info"], capture_output=True).returncode:
+        raise Failure("a damaged executable is used")
+
+
 def main():
     build_dir, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     shutil.rmtree(work, ignore_errors=True)
@@ -117,6 +130,7 @@ def main():
     run([glmc, "inspect", "build", "nothing"], work, expect=1)
 
     check_repro(glmc, work, manifest)
+    check_cache(glmc, work, model, name)
 
     run([glmc, "report", "build", "-o", "report.html"], work)
     with open(os.path.join(work, "report.html")) as f:
