@@ -16,6 +16,7 @@ static bool compile_host(Comp *c)
 		return false;
 	}
 	c->cc.quiet = c->opt->quiet;
+	c->cc.edited = c->opt->kernels;
 	c->objects = ARENA_ARRAY(c->arena, const char *, c->kernels.kernels.n + 1);
 	if (host_cc_objects(&c->cc, &c->kernels, c->objects))
 		return true;
@@ -75,7 +76,7 @@ static bool compile_cuda(Comp *c)
 		return false;
 	c->cuda_cc = (CudaCc){.a = c->arena, .d = c->diag, .templates = c->fn_options.templates,
 	                      .arch = c->opt->arch ? c->opt->arch : "sm_90a", .lineinfo = c->opt->lineinfo,
-	                      .quiet = c->opt->quiet};
+	                      .edited = c->opt->kernels, .quiet = c->opt->quiet};
 	if (!cuda_cc_init(&c->cuda_cc)) { /* sources and programs are written all the same */
 		c->status = ST_ENV;
 		return check_templates(c);

@@ -16,6 +16,7 @@
 
 #include "../base/file.h"
 #include "cache.h"
+#include "edited.h"
 #include "nvrtc.h"
 
 bool cuda_cc_init(CudaCc *c)
@@ -168,12 +169,14 @@ static const char *for_what(const Kernel *k)
 	return *k->origin ? k->origin : "the runtime";
 }
 
-/* Under a message "NAME.cu(12): error: ..." the line it speaks of. */
-static void show_line(const Kernel *k, const char *line, const char *end)
+/* Under a message "NAME.cu(12): error: ..." the line it speaks of; `own` instead of NAME.cu where it is not NULL. */
+static void show_line(const Kernel *k, const char *own, const char *line, const char *end)
 {
 	size_t n = strlen(k->name);
-	fprintf(stderr, "%.*s\n", (int)(end - line), line);
-	if (strncmp(line, k->name, n) != 0 || strncmp(line + n, ".cu(", 4) != 0)
+	bool here = strncmp(line, k->name, n) == 0 && strncmp(line + n, ".cu(", 4) == 0;
+	const char *rest = here && own ? line + n + 3 : line;
+	fprintf(stderr, "%s%.*s\n", here && own ? own : "", (int)(end - rest), rest);
+	if (!here)
 		return;
 	int number = atoi(line + n + 4);
 	const char *at = k->source;
@@ -187,16 +190,17 @@ static void show_line(const Kernel *k, const char *line, const char *end)
 
 static void show_failure(CudaCc *c, const Kernel *k, const char *stem)
 {
-	const char *path = file_of(c->a, stem, "log");
+	const char *path = file_of(c->a, stem, "log"), *own = edited_path(c->a, c->edited, k->name, ".cu");
 	char *log = file_read(c->a, path, NULL);
 	diag_error(c->d, (Span){0}, "NVRTC fails on kernel %s, made for %s", k->name, for_what(k));
 	for (const char *line = log ? log : "the compiler process ended early\n"; *line;) {
 		const char *end = line + strcspn(line, "\n");
 		if (!strstr(line, "ptxas info") || strstr(line, "ptxas info") > end)
-			show_line(k, line, end);
+			show_line(k, own, line, end);
 		line = *end ? end + 1 : end;
 	}
-	diag_help(c->d, "the source is kept in %s", file_of(c->a, stem, "cu"));
+	if (!own)
+		diag_help(c->d, "the source is kept in %s", file_of(c->a, stem, "cu"));
 	unlink(path);
 }
 

@@ -23,6 +23,7 @@ typedef struct CudaCc {
 	Diag *d;
 	const char *templates;   /* folder of templates/cuda */
 	const char *arch;        /* "sm_90a" */
+	const char *edited;      /* folder of edited sources, or NULL */
 	bool lineinfo;           /* line tables for profilers */
 	bool quiet;
 	const char *cache;

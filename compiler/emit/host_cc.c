@@ -14,6 +14,7 @@
 #include "../base/file.h"
 #include "../base/status.h"
 #include "cache.h"
+#include "edited.h"
 
 static const char *const kernel_flags[] = {
 	"-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fno-math-errno",
@@ -127,18 +128,28 @@ static Job start_kernel(HostCc *h, const Kernel *k, uint32_t index)
 	return j;
 }
 
+/* What the compiler says, with `own` for the file in the cache where it is not NULL. */
+static void show_log(const char *log, const char *source, const char *own)
+{
+	for (const char *at; own && (at = strstr(log, source)); log = at + strlen(source))
+		fprintf(stderr, "%.*s%s", (int)(at - log), log, own);
+	fprintf(stderr, "%s", log);
+}
+
 static bool finish_kernel(HostCc *h, const Kernel *k, const Job *j, int status, const char *object)
 {
 	bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0 && enter(h, j->temp, object);
+	const char *own = edited_path(h->a, h->edited, k->name, ".c");
 	if (!ok) {
 		char *log = file_read(h->a, j->log, NULL);
 		diag_error(h->d, (Span){0}, "the C compiler fails on kernel %s, made for %s", k->name,
 		           *k->origin ? k->origin : "the optimizer");
-		fprintf(stderr, "%s", log ? log : "");
-		diag_help(h->d, "the source is kept in %s", j->source);
-	} else {
-		unlink(j->source);
+		show_log(log ? log : "", j->source, own);
 	}
+	if (ok || own)
+		unlink(j->source);
+	else
+		diag_help(h->d, "the source is kept in %s", j->source);
 	unlink(j->log);
 	return ok;
 }

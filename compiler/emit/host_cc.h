@@ -17,6 +17,7 @@ typedef struct HostCc {
 	const char *runtime;     /* folder of rt_kernel.h */
 	const char *library;     /* libglmc_rt.a */
 	const char *link_flags;  /* of the runtime: MPI, threads, mathematics */
+	const char *edited;      /* folder of edited sources, or NULL; set after host_cc_init */
 	const char *cache;
 	char key[33];            /* of compiler, flags and template files */
 	uint32_t compiled, cached;

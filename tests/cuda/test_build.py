@@ -168,11 +168,49 @@ def check_edited(b, out, m):
     with open(os.path.join(edits, name + ".cu"), "w") as f:
         f.write(source.replace("store_row", "strore_row"))
     text = b.build("edited", "--kernels", edits, status=1)
-    check(f"{name}.cu(" in text and "strore_row(" in text and "models/std.glm:" in text,
-          "the line of the kernel and of the model: " + text)
+    line = source[:source.index("store_row")].count("\n") + 1
+    check(f"{edits}/{name}.cu({line})" in text and "strore_row(" in text and "models/std.glm:" in text,
+          "the line of the user's file and of the model: " + text)
     os.rename(os.path.join(edits, name + ".cu"), os.path.join(edits, name[:-8] + "00000000.cu"))
     text = b.build("edited", "--kernels", edits, status=1)
     check("matches no kernel" in text and name in text, "an edited source for other parameters: " + text)
+
+
+def check_parameters(b, out, m):
+    """Edited parameters are refused with their line."""
+    kernel = next(k for k in m["kernels"] if k["name"].startswith("grouped_nt_") and k["tiles"])
+    with open(os.path.join(b.work, out, kernel["source"])) as f:
+        lines = f.read().splitlines(True)
+    edits = os.path.join(b.work, "parameters")
+    os.makedirs(edits)
+    path = os.path.join(edits, kernel["name"] + ".cu")
+
+    def refused(edited):
+        with open(path, "w") as f:
+            f.writelines(edited)
+        return b.build("edited", "--kernels", edits, status=1)
+
+    def at(start):
+        return next(i for i, line in enumerate(lines) if line.startswith(start))
+
+    def changed(i, line):
+        return lines[:i] + [line] + lines[i + 1:]
+    for start, line, help_ in (("#define K ", "#define K 16\n", "they follow from the model"),
+                               ("#define LAUNCH_THREADS", "# define LAUNCH_THREADS  32\n", "they follow"),
+                               ("#define STAGES", "#define STAGES 2\n", "use --tune to change STAGES"),
+                               ("/* arguments:", lines[0].replace("r", "a", 2).replace("agu", "rgu"), "they follow")):
+        text = refused(changed(at(start), line))
+        check(f"{path}:{at(start) + 1}:1: error: expected `{lines[at(start)].strip()}`, as it was generated" in text and
+              help_ in text, f"an edit of {start}: {text}")
+    check(f"{path}:{at('#define KERNEL_NAME')}:1: error: expected `{lines[0].strip()}`" in refused(lines[1:]),
+          "no comment with the arguments")
+    last = at("#define BAND")
+    check(f"expected `{lines[last].strip()}`" in refused(lines[:last] + lines[last + 1:]), "a tile that is missing")
+    text = refused(lines[:last + 1] + ["#undef K\n"] + lines[last + 1:])
+    check(f"{path}:{last + 2}:1: error: a parameter of the generated source is set again" in text, "an #undef: " + text)
+    with open(path, "w") as f:
+        f.writelines(["// by hand\n", "#define OWN 1\n"] + [x.replace("#define K ", "#\tdefine  K ") for x in lines])
+    check(b.build("edited", "--kernels", edits)[0] == 1, "other lines and other blanks are the user's")
 
 
 TILES_REFUSED = [
@@ -271,6 +309,7 @@ def small(glmc, work):
     check_inspect(b, "small", m)
     check_damaged(b, "small", m)
     check_edited(b, "small", m)
+    check_parameters(b, "small", m)
     check_tuned(b, "small")
     check_repro(b, "small", m)
     # float32 parameters, their copy in bfloat16: only the optimizer is another kernel

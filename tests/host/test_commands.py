@@ -101,6 +101,22 @@ def check_cache(glmc, work, model, name):
         raise Failure("a damaged executable is used")
 
 
+def check_edited(glmc, work, model, manifest):
+    """A mistake in an edited source is told with the line of the user's file; edited parameters are refused."""
+    name = next(k["name"] for k in manifest["kernels"] if k["name"].startswith("gemm_nt"))
+    build = [glmc, "build", model, "--recipe", "recipe.yaml", "-o", "again", "-q", "--kernels", "edits"]
+    os.makedirs(os.path.join(work, "edits"))
+    with open(os.path.join(work, "build", "kernels", name + ".c")) as f:
+        text = f.read()
+    for edited, status, wanted in ((text + "oops\n", 3, "edits/%s.c:%d:" % (name, text.count("\n") + 1)),
+                                   (re.sub(r"#define K \d+", "#define K 1", text), 1, "error: expected `#define K ")):
+        with open(os.path.join(work, "edits", name + ".c"), "w") as f:
+            f.write(edited)
+        said = run(build, work, expect=status).stderr
+        if wanted not in said:
+            raise Failure(f"no {wanted} in {said}")
+
+
 def main():
     build_dir, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     shutil.rmtree(work, ignore_errors=True)
@@ -131,6 +147,7 @@ def main():
 
     check_repro(glmc, work, manifest)
     check_cache(glmc, work, model, name)
+    check_edited(glmc, work, model, manifest)
 
     run([glmc, "report", "build", "-o", "report.html"], work)
     with open(os.path.join(work, "report.html")) as f:
