@@ -6,6 +6,7 @@
 #include "cuda_cc.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #include "../base/file.h"
 #include "cache.h"
+#include "child.h"
 #include "edited.h"
 #include "nvrtc.h"
 
@@ -92,13 +94,27 @@ static void keep(Arena *a, const char *stem, const NvrtcJob *j, const NvrtcKerne
 	}
 }
 
+/* A worker that is told to end ends while it compiles, not while it writes. */
+static void hold_signals(int how)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(how, &set, NULL);
+}
+
 static void compile(const CudaCc *c, const Kernel *k, const char *stem)
 {
 	const char *include[] = {c->templates, NULL};
 	put(c->a, stem, "cu", k->source, strlen(k->source));
 	NvrtcJob j = {.name = arena_printf(c->a, "%s.cu", k->name), .source = k->source, .arch = c->arch,
 	              .include = include, .lineinfo = c->lineinfo};
-	if (nvrtc_compile(&j) && j.nkernel == 1)
+	hold_signals(SIG_UNBLOCK);
+	bool ok = nvrtc_compile(&j);
+	hold_signals(SIG_BLOCK);
+	if (ok && j.nkernel == 1)
 		keep(c->a, stem, &j, &j.kernels[0]);
 	else
 		put(c->a, stem, "log", j.log ? j.log : "", j.log ? strlen(j.log) : 0);
@@ -106,8 +122,10 @@ static void compile(const CudaCc *c, const Kernel *k, const char *stem)
 }
 
 static _Noreturn void work(const CudaCc *c, const KernelSet *ks, const uint32_t *todo, uint32_t n,
-                           const char *const *stems, Queue *q)
+                           const char *const *stems, Queue *q, pid_t parent)
 {
+	hold_signals(SIG_BLOCK);
+	child_follow(parent);
 	for (uint32_t i; (i = atomic_fetch_add(&q->next, 1)) < n;) {
 		compile(c, &ks->kernels.v[todo[i]], stems[todo[i]]);
 		atomic_fetch_add(&q->done, 1);
@@ -130,9 +148,9 @@ static void run_workers(CudaCc *c, const KernelSet *ks, const uint32_t *todo, ui
 	bool bar = !c->quiet && isatty(2);
 	int running = 0;
 	for (int j = 0; j < c->jobs && (uint32_t)j < n; j++) {
-		pid_t pid = fork();
+		pid_t parent = getpid(), pid = fork();
 		if (pid == 0)
-			work(c, ks, todo, n, stems, q);
+			work(c, ks, todo, n, stems, q, parent);
 		running += pid > 0;
 	}
 	if (!running && n)

@@ -4,7 +4,6 @@
 #include "host_cc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "../base/file.h"
 #include "../base/status.h"
 #include "cache.h"
+#include "child.h"
 #include "edited.h"
 
 static const char *const kernel_flags[] = {
@@ -29,26 +29,10 @@ const char *host_cc_flags(Arena *a)
 	return flags;
 }
 
-/* Runs argv with stdout and stderr in `log`; returns the pid or -1. */
-static pid_t start(char *const argv[], const char *log)
-{
-	pid_t pid = fork();
-	if (pid)
-		return pid;
-	int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-	if (fd >= 0) {
-		dup2(fd, 1);
-		dup2(fd, 2);
-	}
-	execvp(argv[0], argv);
-	fprintf(stderr, "cannot run %s: %s\n", argv[0], strerror(errno));
-	_exit(127);
-}
-
-static int run(char *const argv[], const char *log)
+static int run(char *const argv[], const char *log, const char *const *temps)
 {
 	int status = 0;
-	pid_t pid = start(argv, log);
+	pid_t pid = child_start(argv, log, temps);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -66,7 +50,7 @@ bool host_cc_init(HostCc *h, Arena *a, Diag *d, const char *templates, const cha
 		return false;
 	const char *log = arena_printf(a, "%s/version.%ld", h->cache, (long)getpid());
 	char *version[] = {(char *)(uintptr_t)h->cc, (char *)(uintptr_t)"--version", NULL};
-	int rc = run(version, log);
+	int rc = run(version, log, (const char *const[]){NULL});
 	char *text = file_read(a, log, NULL);
 	unlink(log);
 	if (rc != 0) {
@@ -124,7 +108,7 @@ static Job start_kernel(HostCc *h, const Kernel *k, uint32_t index)
 	vec_push(h->a, &argv, (char *)(uintptr_t)"-o");
 	vec_push(h->a, &argv, (char *)(uintptr_t)j.temp);
 	vec_push(h->a, &argv, (char *)NULL);
-	j.pid = start(argv.v, j.log);
+	j.pid = child_start(argv.v, j.log, (const char *const[]){j.source, j.temp, NULL});
 	return j;
 }
 
@@ -251,7 +235,7 @@ static bool link_image(HostCc *h, const char *table, const char *const *objects,
 	add_arg(&args, (char *)(uintptr_t)"-o");
 	add_arg(&args, (char *)(uintptr_t)temp);
 	add_arg(&args, NULL);
-	bool ok = run(args.v.v, log) == 0 && enter(h, temp, image);
+	bool ok = run(args.v.v, log, (const char *const[]){table, temp, NULL}) == 0 && enter(h, temp, image);
 	if (!ok) {
 		char *text = file_read(h->a, log, NULL);
 		diag_error(h->d, (Span){0}, "linking the rank executable fails");

@@ -9,11 +9,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
+from stopped import stop  # noqa: E402
+
 MODEL = os.path.join(ROOT, "models", "glm5.glm")
 
 
@@ -151,6 +155,19 @@ def check_damaged(b, out, m):
         files = [open(os.path.join(b.work, folder, k["binary"]), "rb").read() for folder in (out, "damaged")]
         check(files[0] == files[1], f"{k['name']}: another cubin than before")
     check(b.build("damaged") == (0, len(m["kernels"])), "the cache is whole again")
+
+
+def check_stopped(b, out, m):
+    """Workers end with the compiler, and leave nothing half-written."""
+    cache = os.path.join(b.work, "stopped")
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        shutil.rmtree(cache, ignore_errors=True)
+        cmd = [b.glmc, "build", MODEL, "-q", "-o", "never", *b.args]
+        check(stop(cmd, b.work, {**b.env, "GLMC_CACHE": cache},
+                   lambda: os.path.isdir(cache) and any(f.endswith(".sum") for f in os.listdir(cache)), sig),
+              f"workers go on after signal {sig}")
+        left = [f for f in os.listdir(cache) if f.rsplit(".", 1)[1] not in ("cu", "ptx", "cubin", "info", "sum")]
+        check(not left, f"the cache holds {left}")
 
 
 def check_edited(b, out, m):
@@ -308,6 +325,7 @@ def small(glmc, work):
     check_sbatch(b, "small")
     check_inspect(b, "small", m)
     check_damaged(b, "small", m)
+    check_stopped(b, "small", m)
     check_edited(b, "small", m)
     check_parameters(b, "small", m)
     check_tuned(b, "small")

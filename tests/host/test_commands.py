@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 from case import ROOT, Failure, recipe_text, run  # noqa: E402
+from stopped import stop  # noqa: E402
 
 
 def rows(path):
@@ -101,6 +103,17 @@ def check_cache(glmc, work, model, name):
         raise Failure("a damaged executable is used")
 
 
+def check_stopped(glmc, work, model):
+    """C compilers end with glmc."""
+    cache = os.path.join(work, "stopped")
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        shutil.rmtree(cache, ignore_errors=True)
+        if not stop([glmc, "build", model, "--recipe", "recipe.yaml", "-o", "never", "-q"], work,
+                    {**os.environ, "GLMC_CACHE": cache},
+                    lambda: os.path.isdir(cache) and any(f.endswith(".sum") for f in os.listdir(cache)), sig):
+            raise Failure(f"C compilers go on after signal {sig}")
+
+
 def check_edited(glmc, work, model, manifest):
     """A mistake in an edited source is told with the line of the user's file; edited parameters are refused."""
     name = next(k["name"] for k in manifest["kernels"] if k["name"].startswith("gemm_nt"))
@@ -148,6 +161,7 @@ def main():
     check_repro(glmc, work, manifest)
     check_cache(glmc, work, model, name)
     check_edited(glmc, work, model, manifest)
+    check_stopped(glmc, work, model)
 
     run([glmc, "report", "build", "-o", "report.html"], work)
     with open(os.path.join(work, "report.html")) as f:
