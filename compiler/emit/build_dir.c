@@ -11,6 +11,7 @@
 #include "../base/file.h"
 #include "../base/map.h"
 #include "../base/status.h"
+#include "build_stale.h"
 #include "build_text.h"
 
 static bool failed(const BuildDir *b, const char *path)
@@ -23,6 +24,7 @@ static bool failed(const BuildDir *b, const char *path)
 static bool put_file(const BuildDir *b, const char *name, const void *data, size_t n, bool executable)
 {
 	const char *path = path_join(b->a, b->dir, name);
+	map_set(b->written, name, 1);
 	return file_write(path, data, n, executable) || failed(b, path);
 }
 
@@ -109,8 +111,8 @@ static bool write_ranks(const BuildDir *b, int pp_rank)
 	ok = ok && (!b->image || write_image(b, p, text, size, name));
 	free(text);
 	for (int r = first + 1; ok && r < first + links; r++) {
-		const char *other = path_join(b->a, b->dir, arena_printf(b->a, "rank-%03d", r));
-		const char *temp = arena_printf(b->a, "%s.tmp", other);
+		const char *link_name = map_set(b->written, arena_printf(b->a, "rank-%03d", r), 1);
+		const char *other = path_join(b->a, b->dir, link_name), *temp = arena_printf(b->a, "%s.tmp", other);
 		unlink(temp);
 		ok = (link(path, temp) == 0 && rename(temp, other) == 0) || failed(b, other);
 	}
@@ -126,7 +128,7 @@ static bool put_text(const BuildDir *b, const char *name, void (*print)(const Bu
 	return ok;
 }
 
-bool build_dir_write(const BuildDir *b)
+static bool write_all(const BuildDir *b)
 {
 	static const char *const folders[] = {"kernels", "programs"};
 	for (uint32_t i = 0; i < LEN(folders); i++) {
@@ -137,7 +139,17 @@ bool build_dir_write(const BuildDir *b)
 	bool ok = write_kernels(b);
 	for (int pp = 0; ok && pp < b->plans[0].prog->pp; pp++)
 		ok = write_ranks(b, pp);
-	ok = ok && put_file(b, "plan.json", b->plan, strlen(b->plan), false);
-	return ok && put_text(b, "launch.sh", launch_sh, true) && put_text(b, "launch.sbatch", launch_sbatch, true) &&
-	       put_text(b, "manifest.json", manifest_json, false);
+	return ok && put_file(b, "plan.json", b->plan, strlen(b->plan), false) &&
+	       put_text(b, "launch.sh", launch_sh, true) && put_text(b, "launch.sbatch", launch_sbatch, true);
+}
+
+bool build_dir_write(const BuildDir *input)
+{
+	BuildDir b = *input;
+	Map written = map_new(b.a);
+	b.written = &written;
+	if (!write_all(&b))
+		return false;
+	build_stale_remove(&b);
+	return put_text(&b, "manifest.json", manifest_json, false);
 }

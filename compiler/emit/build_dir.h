@@ -2,6 +2,7 @@
 #ifndef GLMC_BUILD_DIR_H
 #define GLMC_BUILD_DIR_H
 
+#include "../base/map.h"
 #include "../plan/program.h"
 #include "cuda_cc.h"
 
@@ -25,11 +26,13 @@ typedef struct BuildDir {
 	const char *folder;      /* where it was given: relative paths begin there */
 	const BuildInput *inputs;
 	uint32_t ninputs;
+	Map *written;            /* names of the files, in order; build_dir_write's own */
 	int *status;             /* exit status of a failure: 7 when the disk is full */
 } BuildDir;
 
 /* build_dir_write - kernels, programs, rank files (hard links per pipeline rank), launch scripts,
- * manifest last. Every file appears only when complete. False after a message. */
+ * manifest last. Every file appears only when complete. Files that an earlier build wrote in this folder and this one
+ * does not are removed. False after a message. */
 bool build_dir_write(const BuildDir *b);
 
 #endif

@@ -188,5 +188,10 @@ void manifest_json(const BuildDir *b, Text *t)
 		text_add(t, "%s\n {\"rank\": %d, \"pp_rank\": %d, \"file\": \"rank-%03d\", \"program\": \"%s\", \"peak_bytes\": %llu}",
 		         r ? "," : "", r, pp, r, build_program(b, pp), (unsigned long long)b->plans[pp].prog->arena_bytes);
 	}
+	text_add(t, "],\n\"files\": [");
+	for (uint32_t i = 0; i < b->written->n; i++) {
+		text_add(t, i ? ",\n " : "\n ");
+		text_json(t, b->written->entries[i].key);
+	}
 	text_add(t, "]\n}\n");
 }

@@ -230,6 +230,28 @@ def check_parameters(b, out, m):
     check(b.build("edited", "--kernels", edits)[0] == 1, "other lines and other blanks are the user's")
 
 
+def files_in(folder):
+    return {os.path.relpath(os.path.join(at, f), folder) for at, _, files in os.walk(folder) for f in files}
+
+
+def check_stale(b, out, m):
+    """What an earlier build wrote in the folder goes; what the user put there stays."""
+    folder, notes = os.path.join(b.work, "stale"), {"notes", "kernels/mine.cu", "run/rank-000"}
+    shutil.copytree(os.path.join(b.work, out), folder)
+    os.makedirs(os.path.join(folder, "run"))
+    for name in notes:
+        with open(os.path.join(folder, name), "w") as f:
+            f.write("of the user")
+    for more, status, env in ((["--distributed.pp_size=1"], 0, {}), ([], 3, {"GLMC_NVRTC": "/nowhere"})):
+        b.build("stale", *more, status=status, **env)
+        files = b.manifest("stale")["files"]
+        check(files_in(folder) == {*files, *notes, "manifest.json"}, f"{files_in(folder)} is not {files} and notes")
+    with open(os.path.join(folder, "manifest.json"), "w") as f:
+        json.dump({"files": ["notes", "kernels/../notes", "kernels/gone.cu", "run/rank-000", "../notes", 1]}, f)
+    b.build("stale")
+    check(notes < files_in(folder), "a strange manifest")
+
+
 TILES_REFUSED = [
     ("grouped_gemm TILE_M", 96, "64 or 128"),
     ("grouped_gemm TILE_N", 0, "a multiple of 16 (of 32 for pairs) up to 256"),
@@ -326,6 +348,7 @@ def small(glmc, work):
     check_inspect(b, "small", m)
     check_damaged(b, "small", m)
     check_stopped(b, "small", m)
+    check_stale(b, "small", m)
     check_edited(b, "small", m)
     check_parameters(b, "small", m)
     check_tuned(b, "small")
