@@ -91,6 +91,16 @@ static bool among(const char *choices, const char *value)
 	return false;
 }
 
+/* The templates hold instructions of one architecture. */
+static bool check_arch(const char *arch)
+{
+	if (!arch || strcmp(arch, "sm_90a") == 0)
+		return true;
+	fprintf(stderr, "glmc: --arch is sm_90a (H100, H200), not `%s`\n"
+	                "help: leave it out; `--target host` builds for the processor of this machine\n", arch);
+	return false;
+}
+
 static bool set_option(Options *o, const OptionInfo *info, const char *value)
 {
 	char *field = (char *)o + info->field, *end;
@@ -162,6 +172,8 @@ bool options_parse(Arena *a, Options *o, int argc, char **argv)
 		if (!ok)
 			return false;
 	}
+	if (!check_arch(o->arch))
+		return false;
 	if (o->help || o->version || o->passes || o->keys)
 		return true;
 	if (!o->command)
