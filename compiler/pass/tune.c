@@ -22,6 +22,17 @@ static const char *word(Arena *a, const char **at, const char *end)
 	return arena_strndup(a, begin, (size_t)(*at - begin));
 }
 
+/* The line that gives the same parameter another value; NULL when there is none. */
+static const TuneLine *set_before(const Tune *t, const TuneLine *l)
+{
+	for (uint32_t i = 0; i < t->lines.n; i++) {
+		const TuneLine *k = &t->lines.v[i];
+		if (strcmp(k->kernel, l->kernel) == 0 && strcmp(k->name, l->name) == 0 && k->value != l->value)
+			return k;
+	}
+	return NULL;
+}
+
 static bool read_line(Arena *a, Diag *d, Tune *t, Span span, const char *at, const char *end)
 {
 	const char *kernel = word(a, &at, end);
@@ -34,7 +45,14 @@ static bool read_line(Arena *a, Diag *d, Tune *t, Span span, const char *at, con
 		diag_error(d, span, "expected a kernel, a parameter and a number");
 		return false;
 	}
-	vec_push(a, &t->lines, ((TuneLine){kernel, name, n, span, false, NULL}));
+	TuneLine l = {kernel, name, n, span, false, NULL};
+	const TuneLine *before = set_before(t, &l);
+	if (before) {
+		diag_error(d, span, "%s of %s has two values", name, kernel);
+		diag_note(d, before->span, "the first is here");
+		return false;
+	}
+	vec_push(a, &t->lines, l);
 	return true;
 }
 
@@ -46,7 +64,10 @@ Tune *tune_read(Arena *a, Diag *d, const char *path)
 		return NULL;
 	Tune *t = ARENA_NEW(a, Tune);
 	uint32_t file = diag_add_source(d, path, text, (uint32_t)size);
-	bool ok = true;
+	const char *nul = memchr(text, 0, size);
+	bool ok = !nul;
+	if (nul)
+		diag_error(d, (Span){file, (uint32_t)(nul - text), (uint32_t)(nul - text) + 1}, "unexpected byte 0x00");
 	for (const char *line = text; *line;) {
 		const char *end = strchr(line, '\n');
 		end = end ? end : line + strlen(line);
