@@ -1,6 +1,7 @@
 /* passes_emit.c - the passes from programs to files. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -98,13 +99,26 @@ static const char *output_dir(const Comp *c)
 	return arena_printf(c->arena, "build.%.*s", (int)n, base);
 }
 
+/* Leaves no folder behind: it is made when there is something to write. */
+static bool can_write(Arena *a, const char *dir)
+{
+	const char *up = path_dir(a, dir);
+	if (file_exists(dir))
+		return access(path_join(a, dir, "."), W_OK | X_OK) == 0;
+	if (!file_exists(up))
+		return can_write(a, up);
+	if (mkdir(dir, 0777) != 0)
+		return errno == EEXIST;
+	return rmdir(dir) == 0;
+}
+
 /* A folder that cannot be written is told before minutes of compiling. */
-static bool open_output(Comp *c)
+static bool check_output(Comp *c)
 {
 	const char *dir = output_dir(c);
 	if (c->opt->stop_after && strcmp(c->opt->stop_after, "write") != 0)
 		return true;
-	if (file_make_dirs(dir) && access(path_join(c->arena, dir, "."), W_OK | X_OK) == 0)
+	if (can_write(c->arena, dir))
 		return true;
 	c->status = status_of_errno(errno, ST_INPUT);
 	diag_error(c->diag, (Span){0}, "cannot write to %s: %s", dir, strerror(errno));
@@ -113,7 +127,7 @@ static bool open_output(Comp *c)
 
 bool pass_compile(Comp *c)
 {
-	if (!open_output(c))
+	if (!check_output(c))
 		return false;
 	if (c->opt->kernels && !edited_take(c->arena, c->diag, &c->kernels, c->opt->kernels, c->cuda ? ".cu" : ".c"))
 		return false;

@@ -117,7 +117,7 @@ def check_stopped(glmc, work, model):
 def check_edited(glmc, work, model, manifest):
     """A mistake in an edited source is told with the line of the user's file; edited parameters are refused."""
     name = next(k["name"] for k in manifest["kernels"] if k["name"].startswith("gemm_nt"))
-    build = [glmc, "build", model, "--recipe", "recipe.yaml", "-o", "again", "-q", "--kernels", "edits"]
+    build = [glmc, "build", model, "--recipe", "recipe.yaml", "-o", "unmade/deep", "-q", "--kernels", "edits"]
     os.makedirs(os.path.join(work, "edits"))
     with open(os.path.join(work, "build", "kernels", name + ".c")) as f:
         text = f.read()
@@ -128,6 +128,8 @@ def check_edited(glmc, work, model, manifest):
         said = run(build, work, expect=status).stderr
         if wanted not in said:
             raise Failure(f"no {wanted} in {said}")
+        if os.path.exists(os.path.join(work, "unmade")):
+            raise Failure("a build that fails leaves a folder")
 
 
 def main():
