@@ -34,7 +34,12 @@ void diag_quiet(Diag *d)
 
 uint32_t diag_add_source(Diag *d, const char *path, const char *text, uint32_t len)
 {
-	vec_push(d->arena, &d->sources, ((Source){arena_strdup(d->arena, path), text, len}));
+	VEC(uint32_t) lines = {0};
+	vec_push(d->arena, &lines, 0);
+	for (uint32_t i = 0; i < len; i++)
+		if (text[i] == '\n')
+			vec_push(d->arena, &lines, i + 1);
+	vec_push(d->arena, &d->sources, ((Source){arena_strdup(d->arena, path), text, len, lines.v, lines.n}));
 	return d->sources.n;
 }
 
@@ -47,14 +52,19 @@ void diag_line_col(const Diag *d, Span s, uint32_t *line, uint32_t *col)
 {
 	const Source *src = diag_source(d, s.file);
 	*line = *col = 1;
-	for (uint32_t i = 0; src && i < s.begin && i < src->len; i++) {
-		if (src->text[i] == '\n') {
-			++*line;
-			*col = 1;
-		} else if (((unsigned char)src->text[i] & 0xC0) != 0x80) {
-			++*col;
-		}
+	if (!src)
+		return;
+	uint32_t at = s.begin < src->len ? s.begin : src->len, lo = 0, hi = src->nlines;
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (src->line[mid] <= at)
+			lo = mid;
+		else
+			hi = mid;
 	}
+	*line = lo + 1;
+	for (uint32_t i = src->line[lo]; i < at; i++)
+		*col += ((unsigned char)src->text[i] & 0xC0) != 0x80;
 }
 
 static void print_excerpt(const Diag *d, Span s, uint32_t line)

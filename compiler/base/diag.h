@@ -22,6 +22,8 @@ typedef struct Source {
 	const char *path;        /* as given by the user */
 	const char *text;        /* NUL-terminated */
 	uint32_t len;
+	uint32_t *line;          /* where each begins */
+	uint32_t nlines;
 } Source;
 
 typedef struct Span {

@@ -5,29 +5,32 @@
 
 static int by_offset(const void *x, const void *y)
 {
-	uint64_t a = ((const Piece *)x)->off, b = ((const Piece *)y)->off;
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
 	return a < b ? -1 : a > b;
 }
 
 Timeline timeline_new(Arena *a, const Ranges *ranges, int n)
 {
-	VEC(Piece) all = {0};
+	VEC(uint64_t) borders = {0};
 	Piece blank = {0};
 	for (int t = 0; t < STREAMS; t++)
 		blank.write[t] = blank.read[t] = NEVER;
 	for (int i = 0; i < n; i++)
 		for (uint32_t k = 0; k < ranges[i].n; k++) {
-			blank.off = ranges[i].v[k].off;
-			vec_push(a, &all, blank);
-			blank.off += ranges[i].v[k].bytes;
-			vec_push(a, &all, blank);
+			vec_push(a, &borders, ranges[i].v[k].off);
+			vec_push(a, &borders, ranges[i].v[k].off + ranges[i].v[k].bytes);
 		}
-	Timeline t = {.pieces = all.v};
-	if (all.n)
-		qsort(all.v, all.n, sizeof *all.v, by_offset);
-	for (uint32_t i = 0; i < all.n; i++)
-		if (!t.n || all.v[t.n - 1].off != all.v[i].off)
-			all.v[t.n++] = all.v[i];
+	if (borders.n)
+		qsort(borders.v, borders.n, sizeof *borders.v, by_offset);
+	Timeline t = {.n = 0};
+	for (uint32_t i = 0; i < borders.n; i++)
+		if (!t.n || borders.v[t.n - 1] != borders.v[i])
+			borders.v[t.n++] = borders.v[i];
+	t.pieces = ARENA_ARRAY(a, Piece, t.n + 1);
+	for (uint32_t i = 0; i < t.n; i++) {
+		t.pieces[i] = blank;
+		t.pieces[i].off = borders.v[i];
+	}
 	return t;
 }
 
