@@ -48,10 +48,12 @@ def kernel_sources(folder):
 
 
 def link_kernels(sources, build, folder):
-    """sources: {kernel name: text}. Returns the shared object for GLMC_DOUBLE_KERNELS."""
+    """sources: {kernel name: text}. Returns the shared object for GLMC_DOUBLE_KERNELS. Tests share compiled kernels."""
+    known = os.path.join(build, "kernel-objects")
     os.makedirs(folder, exist_ok=True)
+    os.makedirs(known, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda item: compile_one(*item, folder), sorted(sources.items())))
+        objects = list(pool.map(lambda item: compile_one(*item, known), sorted(sources.items())))
     out = os.path.join(folder, "kernels.so")
     command([CXX, "-shared", "-o", out, *objects, "-Wl,-Bsymbolic", "-Wl,--whole-archive",
              os.path.join(build, "tests", "simt", "libsimt_pic.a"), "-Wl,--no-whole-archive", "-lpthread"], "kernels.so")
