@@ -27,9 +27,9 @@ bool epilogue_product(const Graph *g, const Node *n);
  * and equal sizes? */
 bool epilogue_sums(const Graph *g, const Node *x, const Node *y);
 
-/* epilogue_fits - can row code over these nodes be the epilogue of a product? Nothing else reads that. Every value has one row per routed
- * row and as many columns as `product`, read at its own place; sums of whole rows are results only. `coded`: per node,
- * as in Clusters. */
+/* epilogue_fits - can row code over these nodes be the epilogue of a product? Nothing else reads that. Every value has
+ * one row per routed row and as many columns as `product`, read at its own place; sums of whole rows are results only.
+ * `coded`: per node, as in Clusters. */
 bool epilogue_fits(const Graph *g, const bool *coded, const uint32_t *nodes, uint32_t n, const Node *product);
 
 /* epilogue_make - the code of cluster `rows`, whose operands `product` are the sums; its first result is c.arg[first]. */

@@ -151,15 +151,16 @@ static void make_sum(Maker *m, const Clusters *cs, const Cluster *cl, TemplateSt
 	Val product[2];
 	Cluster rows;
 	sel_products(m, cl, product, &rows);
-	Maker second = {.a = m->a, .g = m->g, .accumulate = m->accumulate, .o = m->o, .n = graph_def(cs->g, product[1])};
+	Maker second = maker_of(m);
 	m->n = graph_def(cs->g, product[0]);
+	second.n = graph_def(cs->g, product[1]);
 	TemplateArg sum = {.work = 1, .mode = 'w', .rows = ROWS_R, .row_bytes = 4 * sel_dim(sel_out(m, 0), 1)};
 	define_matmul(m, DT_f32);
 	sel_define(m, "ADDEND", 0);
 	add_operands(m);
 	m->k.args[m->k.nargs++] = sum;
 	finish_matmul(m, out, "");
-	define_matmul(&second, DT_bf16);
+	define_matmul(&second, sel_out(&second, 0)->dtype);
 	text_add(&second.t, "#define D_ELEM float\n");
 	sel_define(&second, "ADDEND", 1);
 	add_operands(&second);
@@ -341,7 +342,8 @@ TemplateSteps template_steps(Arena *a, const Graph *g, const Node *n, const bool
 	return out;
 }
 
-TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate, const FnOptions *o)
+TemplateSteps template_fused(Arena *a, const Clusters *cs, const Cluster *cl, const bool *accumulate,
+                             const FnOptions *o)
 {
 	Maker m = {.a = a, .g = cs->g, .accumulate = accumulate, .o = o};
 	TemplateSteps out = {0};

@@ -85,12 +85,6 @@ TemplateStep template_columns(Arena *a, const FnOptions *o, int64_t width, int64
 	return out.v.v[0];
 }
 
-/* Another instance for the same node. */
-static Maker maker_of(const Maker *m)
-{
-	return (Maker){.a = m->a, .g = m->g, .n = m->n, .accumulate = m->accumulate, .o = m->o};
-}
-
 /* ---- products ---- */
 
 static const char *side(Maker *m, const Dim *d)

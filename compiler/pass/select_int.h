@@ -17,6 +17,12 @@ typedef struct Maker {
 	const char *code;        /* of an epilogue, in front of the macros; NULL none */
 } Maker;
 
+/* maker_of - another instance for the same node. */
+static inline Maker maker_of(const Maker *m)
+{
+	return (Maker){.a = m->a, .g = m->g, .n = m->n, .accumulate = m->accumulate, .o = m->o};
+}
+
 static inline int64_t sel_dim(const Type *t, int i)
 {
 	return t->dim[i].n;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { STREAMS = 4 };
+#include "timeline.h"
 
 typedef VEC(double) Inbox;
 
@@ -100,7 +100,7 @@ static double optimizer_us(const Device *d, const RtProg *p)
 	for (int i = 0; i < p->nunit; i++) {
 		const RtUnit *u = &p->units[i];
 		double elems = u->trained ? (double)u->elems / group_size(p, u) : 0;
-		size_t each = 3 * 4 + 6 * rt_dtype_bytes(u->stored) + (u->master ? rt_dtype_bytes(u->dtype) : 0);
+		size_t each = 3 * 4 + 6 * rt_dtype_bytes(u->stored) + (u->stored != u->dtype ? rt_dtype_bytes(u->dtype) : 0);
 		bytes += elems * (double)each;
 	}
 	return compute_us(d, 0, bytes) + (p->world > 1 ? 2 * d->link_us : 0);

@@ -121,7 +121,7 @@ void prog_init_sums(Writer *w);
 /* Marks the units that a backward action of the stage adds to. */
 void prog_mark_sums(const Writer *w, RtActKind kind, int stage, bool *mark);
 void prog_open_sums(Writer *w, const PlanAct *act, const bool *mark);    /* before the action */
-void prog_close_sums(Writer *w, const bool *mark);                       /* after it: reduces what nothing adds to any more */
+void prog_close_sums(Writer *w, const bool *mark);       /* after it: reduces what nothing adds to any more */
 void prog_end_sums(Writer *w);           /* reduces what nothing added to */
 
 /* program_kernels.c */
